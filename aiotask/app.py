@@ -24,7 +24,7 @@ from .errors import ConfigError, Unresolved
 from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong_arguments
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
 from .loops.exits import apart
-from .middleware import Call, Middleware, depart, hooks_of, outermost
+from .middleware import Call, Middleware, depart, hooks_of, outermost, traced
 from .parts.pausing import Pausing
 from .parts.registering import Registering
 from .parts.scheduling import Scheduling, taken_apart
@@ -116,7 +116,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", RESULT_TTL), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)
-        self.hooks = hooks_of(middleware)
+        self.hooks = hooks_of(traced(middleware), self)
         self._send_hooks = self.hooks.send
         self.overrides = Overrides()
         self.lifespan = lifespan_of(lifespan, self.overrides)
@@ -195,7 +195,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
 
         It is for integrations, which call it before the app sends, and before a worker serves it.
         """
-        self.hooks = outermost(hooks_of([middleware]), self.hooks)
+        self.hooks = outermost(hooks_of([middleware], self), self.hooks)
         self._send_hooks = self.hooks.send
         self.registry.replace(lambda task: surrounded(task, self.hooks))
         if self.rows is not None:
@@ -218,8 +218,8 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
             headers: what the middleware attached; None: the call has not passed it.
         """
         if self._send_hooks and headers is None:
-            on = partial(self.send, task)
-            return depart(self._send_hooks, task.name, args, kwargs, lambda args, kwargs, h: on(args, kwargs, call, h))
+            on, leaving = partial(self.send, task), Call(task.name, task.queue, args, kwargs)
+            return depart(self._send_hooks, leaving, lambda args, kwargs, h: on(args, kwargs, call, h))
         try:
             task.check(*args, **kwargs)
         except TypeError as error:
@@ -237,8 +237,8 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         if function_of(task) is not None:
             return self.send(task, call.args, call.kwargs, call)
         if self._send_hooks:
-            on = partial(self._send, task)
-            return depart(self._send_hooks, task.name, call.args, call.kwargs, lambda a, k, h: on(a, k, call, None, h))
+            on, leaving = partial(self._send, task), Call(task.name, task.queue, call.args, call.kwargs)
+            return depart(self._send_hooks, leaving, lambda a, k, h: on(a, k, call, None, h))
         return self._send(task, call.args, call.kwargs, call, None)
 
     def refuse_homeless(self, task: Definition) -> None:
@@ -335,7 +335,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
             task.stream.refuse_graphs(task.name)
         departed: Call | None = None
         if headers is not None:
-            departed = Call(task.name, args, kwargs)
+            departed = Call(task.name, task.queue, args, kwargs)
             departed.headers = headers
         return self.send_graph(call or self._signed(task, args, kwargs), departed)
 

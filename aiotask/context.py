@@ -82,6 +82,8 @@ class JobContext(msgspec.Struct, frozen=True):
     items: tuple[JobContext, ...] = ()
     #: Whether the job is an item of a batch, and this one of ``items``.
     is_item: bool = False
+    #: Worker processes that have died while they ran the job.
+    deaths: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without the seat, which belongs to the worker: a context that is sent or kept describes only the job.

@@ -119,6 +119,8 @@ class JobFilter(msgspec.Struct, frozen=True, gc=False):
     task: str | None = None
     #: First characters of the id.
     prefix: str = ""
+    #: Text that stands in the envelope as it travels: in the id, the names or the arguments.
+    text: str = ""
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
@@ -129,6 +131,8 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
     jobs: list[JobInfo] = []
     after: str = ""
+    #: How many jobs the broker has looked at for it, about; 0: it does not say.
+    looked: int = 0
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from .context import JobContext
 from .depends import Injection
 from .errors import ConfigError
+from .settings import switch
 
 __all__ = [
     "Around",
     "Call",
     "Hooks",
     "Middleware",
+    "Owner",
     "around_of",
     "check_headers",
     "depart",
     "hooks_of",
     "leave",
     "outermost",
+    "traced",
 ]
-
-T = TypeVar("T")
 
 #: Bytes that the headers of one call may have, names and values together.
 MAX_HEADERS = 8192
+
+
+class Sent(Protocol):
+    """What becomes of a call: it has the id of the job."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=Sent)
+
+
+class Owner(Protocol):
+    """An app, as its middleware sees it."""
+
+    name: str
+
+    @property
+    def broker_url(self) -> str:
+        """The address of the broker with its password masked."""
+        ...
 
 
 class Call:
@@ -37,18 +60,33 @@ class Call:
 
     Attributes:
         task: name of the task.
+        queue: name of the queue that the job goes to.
         args: positional arguments.
         kwargs: arguments by name.
         headers: text by name that travels with the job, and which the job finds in ``current_job().headers``.
+        id: id of the job. Empty until the call has been serialized: most ids are made then.
+        is_scheduled: whether this is the call of a schedule, all of whose runs get these arguments and headers.
     """
 
-    __slots__ = ("args", "headers", "kwargs", "task")
+    __slots__ = ("args", "headers", "id", "is_scheduled", "kwargs", "queue", "task")
 
-    def __init__(self, task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        task: str,
+        queue: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        id: str = "",
+        *,
+        is_scheduled: bool = False,
+    ) -> None:
         self.task = task
+        self.queue = queue
         self.args = args
         self.kwargs = kwargs
         self.headers: dict[str, str] = {}
+        self.id = id
+        self.is_scheduled = is_scheduled
 
     def __repr__(self) -> str:
         return f"<Call {self.task}>"
@@ -59,6 +97,10 @@ class Middleware:
 
     Of several, the first one is the outermost. A method that a class does not override costs nothing.
     """
+
+    def attach(self, app: Owner, /) -> None:
+        """Called when an app is given this middleware, before it sends anything or is served."""
+        return None
 
     def send(self, call: Call, /) -> AbstractContextManager[None]:
         """A context manager around one call on its way out; it may change arguments and headers, or raise.
@@ -75,6 +117,18 @@ class Middleware:
         """
         return contextlib.nullcontext()
 
+    def on_run_end(self, job: JobContext, status: str, error: Exception | None, /) -> Awaitable[None] | None:
+        """Called when a run has ended and its worker knows what becomes of the job, before the broker has taken that.
+
+        ``status`` is the next one of the job: a final one, ``RETRYING``, ``WAITING`` (for the jobs that the run has
+        returned), ``PARKED``, or ``PENDING`` if the worker stops and gives the job back. ``error`` is that of the run,
+        also where ``execute`` could not see it: the value could not be serialized, or a time limit was exceeded.
+
+        It runs in the event loop of the worker, once per run, and once per item of a batch; an error that it raises is
+        logged.
+        """
+        return None
+
     def on_retry(self, job: JobContext, error: Exception, delay: float, /) -> Awaitable[None] | None:
         """Called when the broker has taken a job back for another run, in ``delay`` seconds.
 
@@ -89,6 +143,14 @@ class Middleware:
         """
         return None
 
+    def on_exit(self) -> None:
+        """Called before a worker process ends by itself, after its last job and the close of its lifespans.
+
+        It runs in a thread of its own, and not in a worker that shares your process (``app.worker()``). All middleware
+        of a process together has 2 seconds, after which the process ends all the same.
+        """
+        return None
+
 
 class Hooks(NamedTuple):
     """The methods that the middleware of an app overrides, in the order of the middleware."""
@@ -97,6 +159,8 @@ class Hooks(NamedTuple):
     execute: Sequence[Callable[[JobContext], Any]] = ()
     on_retry: Sequence[Callable[[JobContext, Exception, float], Any]] = ()
     on_finish: Sequence[Callable[[JobContext, str, Exception | None], Any]] = ()
+    on_run_end: Sequence[Callable[[JobContext, str, Exception | None], Any]] = ()
+    on_exit: Sequence[Callable[[], None]] = ()
 
 
 class Around(NamedTuple):
@@ -111,8 +175,23 @@ class Around(NamedTuple):
     injection: Injection | None
 
 
-def hooks_of(middleware: Sequence[Middleware]) -> Hooks:
-    """The hooks of ``App(middleware=…)``.
+def traced(middleware: Sequence[Middleware]) -> Sequence[Middleware]:
+    """The middleware of an app, with OpenTelemetry around it where ``AIOTASK_OTEL`` asks for that and it has none.
+
+    Raises:
+        ConfigError: the variable is neither 1 nor 0, or OpenTelemetry is not installed.
+    """
+    if not switch("OTEL"):
+        return middleware
+    # By its name: integrations lie above the app, and nothing else may load OpenTelemetry.
+    tracing = importlib.import_module("aiotask.contrib.otel").Tracing
+    if not isinstance(middleware, list | tuple) or any(isinstance(each, tracing) for each in middleware):
+        return middleware
+    return [tracing(), *middleware]
+
+
+def hooks_of(middleware: Sequence[Middleware], app: Owner) -> Hooks:
+    """The hooks of ``App(middleware=…)``, each attached to the app.
 
     Raises:
         ConfigError: an entry is no Middleware, or a method of one is not of the right kind.
@@ -126,6 +205,8 @@ def hooks_of(middleware: Sequence[Middleware]) -> Hooks:
             raise ConfigError(f"middleware: {each!r} is not an aiotask.Middleware. Derive its class from that one.")
         for name in ("send", "execute"):
             _refuse_bare(getattr(each, name))
+    for each in middleware:
+        each.attach(app)
     return Hooks(*([getattr(each, name) for each in middleware if _overrides(each, name)] for name in Hooks._fields))
 
 
@@ -182,9 +263,7 @@ def around_of(hooks: Hooks, injection: Injection | None, task: str, *, is_async:
 
 def depart(
     hooks: Sequence[Callable[[Call], AbstractContextManager[None]]],
-    task: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    call: Call,
     send: Callable[[tuple[Any, ...], dict[str, Any], dict[str, str]], T],
 ) -> T:
     """Send one call through the middleware: what ``send`` returns for its arguments and headers.
@@ -193,8 +272,10 @@ def depart(
         ConfigError: the middleware has made something else of the call than arguments and headers.
     """
     with Departures() as middleware:
-        call = leave(middleware, hooks, task, args, kwargs)
-        return send(call.args, call.kwargs, call.headers)
+        leave(middleware, hooks, call)
+        sent = send(call.args, call.kwargs, call.headers)
+        call.id = sent.id
+        return sent
 
 
 class Departures(ExitStack):
@@ -210,13 +291,7 @@ class Departures(ExitStack):
         return False
 
 
-def leave(
-    stack: ExitStack,
-    hooks: Sequence[Callable[[Call], AbstractContextManager[None]]],
-    task: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Call:
+def leave(stack: ExitStack, hooks: Sequence[Callable[[Call], AbstractContextManager[None]]], call: Call) -> Call:
     """Enter ``send`` of the middleware for one call: the call as it is to be sent, with its headers checked.
 
     Args:
@@ -225,7 +300,7 @@ def leave(
     Raises:
         ConfigError: the middleware has made something else of the call than arguments and headers.
     """
-    call = Call(task, args, dict(kwargs))
+    task, call.kwargs = call.task, dict(call.kwargs)
     for hook in hooks:
         manager = hook(call)
         if not hasattr(type(manager), "__enter__"):

@@ -10,7 +10,7 @@ from functools import cache
 
 from .errors import ConfigError
 
-__all__ = ["CENTURY", "check_modules", "check_name", "environment", "number", "own_version", "seconds"]
+__all__ = ["CENTURY", "check_modules", "check_name", "environment", "number", "own_version", "seconds", "switch"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 
@@ -19,6 +19,20 @@ def environment(name: str) -> str | None:
     """The value of ``AIOTASK_{name}``; None where it is unset or empty."""
     return os.environ.get(f"AIOTASK_{name}") or None
 
+
+def switch(name: str) -> bool:
+    """Whether the variable ``AIOTASK_{name}`` is on; unset or empty, it is off.
+
+    Raises:
+        ConfigError: the value is neither of on nor of off.
+    """
+    text = (environment(name) or "0").strip().lower()
+    if text not in _SWITCH:
+        raise ConfigError(f'AIOTASK_{name}="{text}" is neither on nor off. Write 1 or 0.')
+    return _SWITCH[text]
+
+
+_SWITCH = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 
 #: Seconds in 100 years: a longer duration is a mistake, and clocks and servers cannot count it.
 CENTURY = 100 * 366 * 86400.0

@@ -39,7 +39,7 @@ from .figure import Failed, Figure
 from .plan import Plan
 from .progress import Bars
 from .server import Server, kinds, private_server
-from .timely import handover, keyed, limits_server, rates, schedules, streams, turns
+from .timely import effects, handover, keyed, limits_server, plain_cost, rates, schedules, streams, turns
 from .watch import looking
 
 MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
@@ -60,6 +60,8 @@ MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
     "limits": limits.measure,
     "limits_server": limits_server.measure,
     "handover": handover.measure,
+    "effects": effects.measure,
+    "plain_cost": plain_cost.measure,
     "rates": rates.measure,
     "turns": turns.measure,
     "schedules": schedules.measure,

@@ -19,7 +19,7 @@ from .plan import Plan
 from .server import Server
 from .tasks import Tasks, marks
 
-__all__ = ["measure"]
+__all__ = ["measure", "until"]
 
 PROCESSES = 2
 #: Kills per repetition.
@@ -28,7 +28,8 @@ _KILLS = 4
 _RECOVERY_TIMEOUT = 30.0
 
 
-async def _until(there: Callable[[], bool], what: str) -> None:
+async def until(there: Callable[[], bool], what: str) -> None:
+    """Wait for something; Failed, with these words, if it is not there in time."""
     deadline = time.monotonic() + _RECOVERY_TIMEOUT
     while not there():
         if time.monotonic() > deadline:
@@ -38,9 +39,9 @@ async def _until(there: Callable[[], bool], what: str) -> None:
 
 async def _recovered(server: Server, task: Task[[str], None], path: Path) -> float:
     """Seconds from the kill to the next start of the job."""
-    await _until(lambda: len(live_pids(server)) == PROCESSES, "Not all workers were in service")
+    await until(lambda: len(live_pids(server)) == PROCESSES, "Not all workers were in service")
     result = task.apply_async(str(path))
-    await _until(lambda: len(marks(str(path))) == 1, "The job had not started")
+    await until(lambda: len(marks(str(path))) == 1, "The job had not started")
     # Whatever is done once in a while in the worker and the keeper, the kill falls anywhere between.
     await asyncio.sleep(random.uniform(0.0, 1.0))
     killed = time.monotonic()

@@ -18,7 +18,8 @@ def audit(limit: Limit = 20, name: AppName = None, url: Url = None, as_json: Jso
     """List what people have done to jobs and queues, the latest action first.
 
     Each action of a command or of the dashboard is one line: who did it and from where, with how many jobs, and how it
-    ended; refusals too. The server keeps the newest 1,000 of an app, and the logger aiotask.audit has them all.
+    ended; refusals too. The server keeps the newest 1,000 actions of an app, and 250 refusals; the logger aiotask.audit
+    has all actions.
 
     [bold]Examples[/bold]
 

@@ -25,12 +25,23 @@ Chosen = tuple["Status | None", str | None, str | None, str]
 
 
 def act(
-    action: Action, chosen: Chosen, place: Place, *, yes: bool, dry_run: bool, as_json: bool, everything: bool = False
+    action: Action,
+    chosen: Chosen,
+    place: Place,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    everything: bool = False,
+    to: str = "",
+    text: str = "",
 ) -> None:
     """Do something with all jobs that match, once the user has confirmed, and print what became of them.
 
     Args:
         everything: the user has asked for every job.
+        to: the queue to which they are moved.
+        text: that their envelopes contain.
 
     Raises:
         ConfigError: no filter was given; or several apps are there, and every job of each would be concerned.
@@ -40,22 +51,22 @@ def act(
     from aiotask.errors import ConfigError
     from aiotask.inspector import JobFilter
 
-    wanted = JobFilter(*chosen)
+    wanted = JobFilter(*chosen, text)
     if (wanted == JobFilter()) != everything:
         which = "--all cannot be combined with filters" if everything else "no jobs were named"
         raise ConfigError(f"Nothing was done: {which}. Give IDs, or filters such as --queue and --task; see --help.")
-    asyncio.run(_act(action, wanted, place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything))
+    asyncio.run(_act(action, wanted, place, to, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything))
 
 
 async def _act(
-    action: Action, wanted: Any, place: Place, *, yes: bool, dry_run: bool, as_json: bool, everything: bool
+    action: Action, wanted: Any, place: Place, to: str, *, yes: bool, dry_run: bool, as_json: bool, everything: bool
 ) -> None:
     from aiotask.errors import ConfigError
     from aiotask.ops.actions import Actions
     from aiotask.ops.bulk import MOST_COUNTED, Done
     from aiotask.ops.visitors import operator
 
-    async with Actions(place, operator()).matching(action, wanted) as found:
+    async with Actions(place, operator()).matching(action, wanted, to) as found:
         opened = found.opened
         if everything and place.name is None and len({each.name for each in opened}) > 1:
             raise ConfigError(
@@ -66,7 +77,8 @@ async def _act(
         number = await found.count()
         is_more = number >= MOST_COUNTED
         if number and not yes and not dry_run:
-            confirm(action, _jobs(number, is_more), "--dry-run, or aiotask jobs with the same filter")
+            there = f" to queue {to}" if to else ""
+            confirm(action, _jobs(number, is_more) + there, "--dry-run, or aiotask jobs with the same filter")
         if number and not dry_run:
             await _run(found, action, done, None if is_more else number)
     _print(action, done, number, is_more=is_more, dry_run=dry_run, as_json=as_json)
@@ -102,7 +114,7 @@ def _print(action: Action, done: Done, number: int, *, is_more: bool, dry_run: b
         terminal.print(f"[yellow]Skipped {count:,}: {plain(reason, 300)}.[/yellow]", soft_wrap=True)
 
 
-_WORDS = {"cancel": "Cancelled", "purge": "Purged", "run now": "Made due", "resend": "Sent again"}
+_WORDS = {"cancel": "Cancelled", "purge": "Purged", "run now": "Made due", "resend": "Sent again", "move": "Moved"}
 
 
 def print_each(done: list[dict[str, Any]], *, as_json: bool) -> None:

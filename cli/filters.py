@@ -19,6 +19,8 @@ __all__ = [
     "Since",
     "Until",
     "WithId",
+    "WithKey",
+    "WithText",
 ]
 
 #: A bare number from here on is a Unix time (2001 and later), below it an age.
@@ -48,6 +50,10 @@ JobIdOrNone = Annotated[
 ]
 OfTask = Annotated[str | None, option("--task", "-t", metavar="NAME", help="Only jobs of this task.")]
 InQueue = Annotated[str | None, option("--queue", "-q", metavar="NAME", help="Only jobs of this queue.")]
+WithKey = Annotated[
+    str | None,
+    option("--key", metavar="KEY", help="Only jobs of the task with this key; needs --task. They are not paged."),
+]
 Since = Annotated[
     float | None,
     option(
@@ -69,6 +75,12 @@ Until = Annotated[
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
 After = Annotated[
     str, option("--after", metavar="PLACE", help="Where the page begins, as printed at the end of the page before.")
+]
+WithText = Annotated[
+    str,
+    option(
+        "--text", metavar="TEXT", show_default=False, help="Only jobs with this text in their ID, names or arguments."
+    ),
 ]
 WithId = Annotated[
     str, option("--id", metavar="TEXT", show_default=False, help="Only jobs whose ID begins with this text.")

@@ -1,24 +1,28 @@
-"""``aiotask jobs``: what is on the server, jobs that are run at once, and jobs that are sent again."""
+"""``aiotask jobs``: what is on the server, and jobs that are run at once, sent again, or moved to another queue."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithKey, WithText
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
 from .output import ago, console, informative, page_table, plain, print_json, quoted
 
+if TYPE_CHECKING:
+    from aiotask.ops.connection import Place
+    from aiotask.ops.jobs import Found
+
 __all__ = ["app"]
 
 app = typer.Typer(
     cls=ByDefault,
-    help="List the jobs on the server, run scheduled ones at once, or send jobs again.",
+    help="List the jobs on the server, run scheduled ones at once, send jobs again, or move them to another queue.",
     rich_markup_mode="rich",
 )
 
@@ -55,6 +59,8 @@ def list_(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    key: WithKey = None,
+    text: WithText = "",
     limit: Limit = 20,
     after: After = "",
     name: AppName = None,
@@ -75,13 +81,16 @@ def list_(
       aiotask jobs --status running --queue mail
       aiotask jobs --status dead --task shop.tasks:render --limit 50
       aiotask jobs --id 00a1b2c3d4e5f6a7b --json
+      aiotask jobs --task shop.tasks:invoice --key order-7
+      aiotask jobs --queue mail --text ada@example.org
       aiotask jobs --database postgresql://db/shop
     """
     import asyncio
 
+    from aiotask.errors import ConfigError
     from aiotask.inspector import JobFilter
     from aiotask.ops.connection import Place
-    from aiotask.ops.jobs import read_job, read_page
+    from aiotask.ops.jobs import Found, read_job, read_keyed, read_page, search
 
     place = Place(name, url, database)
     if id is not None:
@@ -90,11 +99,20 @@ def list_(
         if not as_json:
             console().print(f"[dim]Shown by: aiotask job {plain(id)}[/dim]", soft_wrap=True)
         return
-    wanted = JobFilter(_status(status), queue, task, beginning)
-    page = asyncio.run(read_page(place, wanted, after, limit))
-    if as_json:
-        print_json(page)
+    if key is not None:
+        if status or queue or beginning or text or after:
+            raise ConfigError("--key goes with --task alone: leave out --status, --queue, --id, --text and --after.")
+        keyed = asyncio.run(read_keyed(place, task, key, limit))
+        if as_json:
+            print_json(keyed)
+        else:
+            _show_page(Found(keyed), is_first=True, in_database=database is not None)
         return
+    wanted = JobFilter(_status(status), queue, task, beginning, text)
+    if as_json:
+        print_json(asyncio.run(read_page(place, wanted, after, limit)))
+        return
+    page = asyncio.run(search(place, wanted, after, limit, seconds=SEARCH_TIME))
     _show_page(page, is_first=not after, in_database=database is not None)
 
 
@@ -176,6 +194,65 @@ def resend(
     act(Action.RESEND, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
+To = Annotated[str, option("--to", metavar="QUEUE", show_default=False, help="The queue to which they go.")]
+
+
+def move(
+    ids: JobIds = None,
+    to: To = "",
+    queue: InQueue = None,
+    task: OfTask = None,
+    beginning: WithId = "",
+    text: WithText = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    name: AppName = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Move jobs that no worker has to another queue: by ID, or all that a filter finds.
+
+    A job keeps its ID, arguments, priority, attempts, limit, unique key and due time. A limited job keeps its place
+    among those of its limit, and a parked one waits for a worker of that queue. Running jobs and those that wait for
+    other jobs stay. The command may be interrupted and repeated: no job is lost or runs twice.
+
+    [bold]Examples[/bold]
+
+      aiotask jobs move 00a1b2c3d4e5f6a7b-2a --to slow
+      aiotask jobs move --queue mail --task shop.tasks:newsletter --to slow
+      aiotask jobs move --text acme --to slow --dry-run
+    """
+    import asyncio
+
+    from aiotask.errors import ConfigError
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.bulk import Action
+    from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
+
+    if not to:
+        raise ConfigError("Nothing was done: name the queue to which the jobs go: --to QUEUE")
+    place = Place(name, url)
+    if not ids:
+        chosen = None, queue, task, beginning
+        act(Action.MOVE, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, to=to, text=text)
+        return warn_if_unserved(to, place, as_json=as_json)
+    done = asyncio.run(Actions(place, operator()).move(list(dict.fromkeys(ids)), to))
+    if any(each["did"] == "done" for each in done):
+        warn_if_unserved(to, place, as_json=as_json)
+    print_each(done, as_json=as_json)
+
+
+def warn_if_unserved(queue: str, place: Place, *, as_json: bool) -> None:
+    """Say if no live worker consumes the queue to which jobs were moved."""
+    import asyncio
+
+    from aiotask.ops.bulk import told_if_unserved
+
+    if (said := asyncio.run(told_if_unserved(queue, place))) and not as_json:
+        console().print(f"[yellow]{plain(said, 300)}[/yellow]", soft_wrap=True)
+
+
 def _status(wanted: Wanted | None) -> Any:
     """The status for which the word stands; dead letters are FAILED."""
     from aiotask.job import Status
@@ -187,12 +264,19 @@ def _status(wanted: Wanted | None) -> Any:
 
 # ---- for people
 
+#: Seconds that a search takes before it says how far it has looked.
+SEARCH_TIME = 2.0
 #: Least width of the last column, in characters.
 _LEAST_MORE = 8
 
 
-def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool) -> None:
-    terminal = console()
+def _show_page(found: Found, *, is_first: bool, in_database: bool) -> None:
+    terminal, page = console(), found.jobs
+    goes_on = f"[dim]Next page: --after {quoted(found.after)}[/dim]"
+    if not page and found.after:
+        terminal.print(f"No job matches among the {found.looked:,} that were looked at so far.", soft_wrap=True)
+        terminal.print(goes_on, soft_wrap=True)
+        return
     if not page:
         elsewhere = "; finished rows are in their tables" if in_database else ""
         nothing = f"No unfinished job matches. For finished jobs: aiotask results{elsewhere}"
@@ -216,8 +300,8 @@ def _show_page(page: list[dict[str, Any]], *, is_first: bool, in_database: bool)
     moments = [len(row[-1]) for job, row in zip(page, rows, strict=True) if "due_at" in job]
     table = page_table(*informative(columns, rows), terminal.width, last_width=max([_LEAST_MORE, *moments]))
     terminal.print(table)
-    if following := page[-1].get("after"):
-        terminal.print(f"[dim]Next page: --after {quoted(following)}[/dim]", soft_wrap=True)
+    if found.after:
+        terminal.print(goes_on, soft_wrap=True)
 
 
 def _more(job: dict[str, Any]) -> str:
@@ -239,3 +323,4 @@ def _more(job: dict[str, Any]) -> str:
 add(app, list_, name="list")
 add(app, run_now, name="run-now")
 add(app, resend)
+add(app, move)

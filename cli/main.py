@@ -32,7 +32,7 @@ from .version import version, version_of
 from .watch import watch
 from .web import web, web_user
 from .worker import worker
-from .workers import workers
+from .workers import app as workers_app
 
 __all__ = ["app", "main"]
 
@@ -71,7 +71,7 @@ app.add_typer(jobs_app, name="jobs")
 add(app, job, cancel)
 app.add_typer(queues_app, name="queues")
 app.add_typer(tasks_app, name="tasks")
-add(app, workers)
+app.add_typer(workers_app, name="workers")
 results_app = typer.Typer(cls=ByDefault, rich_markup_mode="rich", help="Show finished jobs, or remove old ones.")
 add(results_app, results, name="list")
 add(results_app, prune)

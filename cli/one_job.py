@@ -63,17 +63,24 @@ def _shown(key: str, value: Any) -> str:
         case "progress":
             of = "" if value["total"] is None else f" of {value['total']:,g}"
             return plain(f"{value['current']:,g}{of} {value['message']}".rstrip(), 500)
+        case "checkpoint":
+            when = f"{_moment(value['at'])} ({ago(value['at'])}), " if value["at"] else ""
+            return f"{when}{value['bytes']:,} bytes"
         case "deps":
             return plain(", ".join(value), 500)
         case "arguments":
             return plain(call_text(value), 500)
-        case "failures":
-            return _indented([f"{each['attempt']}: {each['error']} ({each['worker']}, {each['at']})" for each in value])
-        case "trail":
-            return _indented([f"{_moment(at)} {how} {worker}: {error}" for at, worker, how, error in value])
-        case "columns":
-            return _indented([f"{name}={column!r}" for name, column in value.items()])
+        case "failures" | "trail" | "columns":
+            return _indented(_lines(key, value))
     return plain(value, 500) if len(lines := str(value).splitlines()) < 2 else _indented(lines)
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    if key == "failures":
+        return [f"{each['attempt']}: {each['error']} ({each['worker']}, {each['at']})" for each in value]
+    if key == "trail":
+        return [f"{_moment(at)} {how} {worker}: {error}" for at, worker, how, error in value]
+    return [f"{name}={column!r}" for name, column in value.items()]
 
 
 def _indented(lines: list[str]) -> str:

@@ -101,6 +101,52 @@ def purge(
     act(Action.PURGE, (None, queue, task, ""), Place(name, url), yes=yes, dry_run=dry_run, as_json=as_json)
 
 
+def show(queue: QueueName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+    """Show one queue: its counts, who paused it, and what waits in it by task.
+
+    Where many jobs wait, the tasks are estimated from about 200 of them that are spread over the times at which they
+    came.
+
+    [bold]Examples[/bold]
+
+      aiotask queues show mail
+      aiotask queues show mail --json | jq '.[].tasks'
+    """
+    import asyncio
+
+    from aiotask.ops.connection import Place
+    from aiotask.ops.queues import read_queue
+
+    found = asyncio.run(read_queue(Place(name, url), queue))
+    if as_json:
+        return print_json(found)
+    for each in found:
+        _show_one(each)
+
+
+def _show_one(queue: dict[str, Any]) -> None:
+    from aiotask.log.events import in_words
+
+    terminal = console()
+    oldest = f", the oldest for {in_words(queue['oldest'])}" if queue["oldest"] is not None else ""
+    counts = ", ".join(f"{queue[column]:,} {column}" for column in COUNTS if queue[column] or column == "pending")
+    terminal.print(f"[bold]{plain(queue['name'])}[/bold] of {plain(queue['app'])}: {counts}{oldest}", soft_wrap=True)
+    if pause := queue["pause"]:
+        why = f": {plain(pause['why'], 1000)}" if pause["why"] else ""
+        terminal.print(f"[yellow]Paused by {plain(pause['by'])}, {ago(pause['at'])}{why}.[/yellow]", soft_wrap=True)
+    elif queue["paused"]:
+        terminal.print("[yellow]Everything is paused.[/yellow] See aiotask queues")
+    if not queue["tasks"]:
+        return
+    waiting = max(queue["pending"], 1)
+    is_all = queue["looked"] >= queue["pending"]
+    title = "in it" if is_all else f"about, from {queue['looked']:,} of {queue['pending']:,}"
+    made = table(title, "task", "jobs", "share", right=("jobs", "share"))
+    for task, number in queue["tasks"].items():
+        made.add_row(plain(task, 300), f"{'' if is_all else '~'}{number:,}", f"{100 * number / waiting:.0f} %")
+    terminal.print(made)
+
+
 def _show(app: AppOverview) -> None:
     terminal = console()
     title = f"{plain(app.app) or 'rows'} at {plain(app.url)}"
@@ -148,6 +194,7 @@ def _show_workers(workers: list[WorkerInfo]) -> None:
 
 
 add(app, list_, name="list")
+add(app, show)
 add(app, purge)
 add(app, pause_queue, name="pause")
 add(app, resume_queue, name="resume")

@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule, or of the task that declares it.")]
+Why = Annotated[str, option("--why", metavar="TEXT", help="The reason, for those who find it paused.")]
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of schedules per page.")]
 After = Annotated[str, option("--after", metavar="NAME", help="Begin behind this schedule.")]
 
@@ -71,17 +72,26 @@ def show(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = 
         _show(found)
 
 
-def pause(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
+def pause(schedule: Name, why: Why = "", name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """Stop the runs of a schedule until it is resumed. A deploy does not resume it.
 
     [bold]Examples[/bold]
 
-      aiotask schedules pause shop.tasks:report
+      aiotask schedules pause shop.tasks:report --why "the numbers are wrong"
       aiotask schedules pause shop.tasks:report --json
     """
-    _steer(
-        "pause", "Paused {name}. [dim]To resume it: aiotask schedules resume {name}[/dim]", schedule, name, url, as_json
-    )
+    import asyncio
+
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
+
+    done = asyncio.run(Actions(Place(name, url), operator()).pause_schedule(schedule, why))
+    if as_json:
+        print_json(done)
+    else:
+        paused = plain(done["name"])
+        console().print(f"Paused {paused}. [dim]To resume it: aiotask schedules resume {paused}[/dim]", soft_wrap=True)
 
 
 def resume(schedule: Name, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
@@ -179,6 +189,9 @@ def _show_page(page: list[dict[str, Any]], limit: int, after: str) -> None:
     terminal.print(page_table(*informative(columns, rows), terminal.width, last_width=_MOMENT))
     if len(page) >= limit:
         terminal.print(f"[dim]Next page: --after {plain(page[-1]['name'])}[/dim]", soft_wrap=True)
+    for each in page:
+        if each["paused"]:
+            terminal.print(f"[yellow]Paused: {plain(each['name'])},[/yellow] {_pause(each)}", soft_wrap=True)
     terminal.print("[dim]One of them: aiotask schedules show NAME[/dim]")
 
 
@@ -196,6 +209,12 @@ def _next(schedule: dict[str, Any]) -> str:
     if schedule["paused"]:
         return "[yellow]paused[/yellow]"
     return _utc(schedule["next_run"]) if schedule["next_run"] else "(in a moment)"
+
+
+def _pause(schedule: dict[str, Any]) -> str:
+    by = f" by {plain(schedule['paused_by'])}" if schedule["paused_by"] else ""
+    why = f": {plain(schedule['paused_why'], 1000)}" if schedule["paused_why"] else "."
+    return f"{ago(schedule['paused'])}{by}{why}"
 
 
 def _utc(seconds: float) -> str:
@@ -217,6 +236,8 @@ def _facts(schedule: dict[str, Any]) -> str:
         return f"[red]{plain(schedule['unreadable'])}[/red]"
     jitter = f", put off by up to {schedule['jitter']:g} s" if schedule["jitter"] else ""
     source = f"the code of {schedule['declared_by']}" if schedule["declared_by"] else "a call at run time"
+    if also := " and ".join(schedule["also_declared_by"]):
+        source += f", and that of {also}"
     times = f"{schedule['runs']:,} time{'' if schedule['runs'] == 1 else 's'}"
     ran = f"It has run {times}, last {ago(schedule['last_run'])}." if schedule["last_run"] else "It has not run yet."
     when = _when(schedule) if schedule["every"] else f"at {schedule['cron']} ({schedule['timezone']})"
@@ -225,7 +246,7 @@ def _facts(schedule: dict[str, Any]) -> str:
         f"Declared by {plain(source)}. {ran}",
     ]
     if schedule["paused"]:
-        lines.append(f"[yellow]Paused {ago(schedule['paused'])}.[/yellow]")
+        lines.append(f"[yellow]Paused[/yellow] {_pause(schedule)}")
     return "\n".join(lines)
 
 

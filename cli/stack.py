@@ -42,10 +42,12 @@ def stack(
     """
     import asyncio
 
-    from aiotask.ops.ask import ask_hosts, choose_processes
+    from aiotask.ops.actions import Actions
+    from aiotask.ops.ask import choose_processes
     from aiotask.ops.connection import Place
+    from aiotask.ops.visitors import operator
 
-    hosts = asyncio.run(ask_hosts(Place(name, url, database)))
+    hosts = asyncio.run(Actions(Place(name, url, database), operator()).stacks())
     silent = sorted(host for host, answer in hosts.items() if answer is None)
     shown = {host: choose_processes(answer, target) for host, answer in sorted(hosts.items()) if answer is not None}
     if as_json:

@@ -27,8 +27,8 @@ Allow = Annotated[
         "--allow",
         metavar="VERBS",
         show_default="every verb",
-        help="Only these verbs, separated by commas: pause, resume, purge, cancel, run-now, resend, replay, discard, "
-        "remove, set-limit, reset-limit, stacks.",
+        help="Only these verbs, separated by commas: pause, resume, purge, cancel, run-now, resend, move, replay, "
+        "discard, remove, set-limit, reset-limit, stacks, drain, recycle.",
     ),
 ]
 HideArguments = Annotated[bool, _web("--hide-arguments", help="Show neither arguments nor results of jobs.")]

@@ -15,14 +15,14 @@ import argparse
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import comparison_scene
 from comparison import RERUN_TIMEOUT, private_redis, until
+from comparison_scene import Scene
 
 #: Jobs between which the gaps are measured, and jobs of a task of which five may start in a second.
 JOBS, SPACED = 40, 60
@@ -158,72 +158,38 @@ class Peer:
 
 
 PEERS = {
-    "aiotask": Peer(AIOTASK, ("-m", "aiotask_cli", "worker", "shop", "-c", "1")),
+    "aiotask": Peer(AIOTASK, comparison_scene.AIOTASK),
     "celery": Peer(
         CELERY,
-        ("-m", "celery", "-A", "shop", "worker", "-c", "2", "-n", "worker{}@%h"),
+        ("-m", "celery", "-A", "shop", "worker", "-c", "2", "-n", "{}@%h"),
         keyed=("single", "once"),
         has_max_running=False,
     ),
-    "docket": Peer(DOCKET, ("-c", "import asyncio, shop; asyncio.run(shop.serve())")),
-    "bullmq": Peer(BULLMQ, ("-c", "import os, shop; os.execvp('node', ['node', '-e', shop.WORKER])")),
+    "docket": Peer(DOCKET, comparison_scene.DOCKET),
+    "bullmq": Peer(BULLMQ, comparison_scene.BULLMQ),
 }
 
 
-class Scene:
-    """A directory with the app of one queue, and two of its workers."""
+class Shop(Scene):
+    """The app of one queue, and two of its workers."""
 
     def __init__(self, peer: Peer, place: Path, port: int) -> None:
-        self._peer = peer
-        self._place = place
-        self._path = place / "runs"
-        self._path.touch()
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
-        self._env = env | {
-            "SHOP_URL": f"redis://127.0.0.1:{port}/0",
-            "SHOP_PATH": str(self._path),
-            "PYTHONPATH": str(place),
-        }
-        (place / "shop.py").write_text(COMMON + peer.app)
-        self.workers = [self._start(number) for number in range(2)]
-
-    def _start(self, number: int) -> subprocess.Popen[bytes]:
-        with (self._place / "worker.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *(part.replace("{}", str(number)) for part in self._peer.worker)],
-                cwd=self._place,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        super().__init__(COMMON + peer.app, peer.worker, place, port)
+        self.start(2)
 
     def send(self, task: str, *names: str) -> None:
-        subprocess.run(
-            [sys.executable, "-c", "import shop, sys; shop.send(sys.argv[1], sys.argv[2:])", task, *names],
-            cwd=self._place,
-            env=self._env,
-            check=True,
-        )
+        self.run("import shop, sys; shop.send(sys.argv[1], sys.argv[2:])", task, *names)
 
     def seen(self, what: str) -> list[tuple[float, int]]:
         """Times and processes of the lines with this name."""
-        lines = [line.split() for line in self._path.read_text().splitlines()]
-        return [(float(time), int(process)) for time, process, name in lines if name == what]
+        return [(float(time), int(process)) for time, process, name in self.lines() if name == what]
 
     def kill(self, process: int) -> None:
         """Kill the worker, with all of its processes, one of which is this one."""
         os.killpg(os.getsid(process), signal.SIGKILL)
 
-    def stop(self) -> None:
-        for worker in self.workers:
-            if worker.poll() is None:
-                os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
 
-
-def gap(scene: Scene) -> str:
+def gap(scene: Shop) -> str:
     """Between the end of one job and the start of the next one."""
     names = [f"job{n}" for n in range(JOBS)]
     scene.send("work", *names)
@@ -235,7 +201,7 @@ def gap(scene: Scene) -> str:
     return f"median {1000 * statistics.median(gaps):.1f} ms, longest {1000 * max(gaps):.1f} ms"
 
 
-def death(scene: Scene) -> tuple[str, str]:
+def death(scene: Shop) -> tuple[str, str]:
     """After a kill of the worker that runs the only job: when that job runs again, and when the next one starts."""
     scene.send("work", "held")
     assert until(lambda: scene.seen("held"), 60), "the job did not start"
@@ -247,7 +213,7 @@ def death(scene: Scene) -> tuple[str, str]:
     return tuple(f"{times[0][0] - killed:.1f} s" if times else "not" for times in (again, after))  # type: ignore[return-value]
 
 
-def rate(scene: Scene) -> str:
+def rate(scene: Shop) -> str:
     """Of a task with five starts a second: the most jobs that start within a second, and the time that all take."""
     names = [f"spaced{n}" for n in range(SPACED)]
     scene.send("spaced", *names)
@@ -258,7 +224,7 @@ def rate(scene: Scene) -> str:
     return f"{most} in the worst second, {len(names)} within {starts[-1] - starts[0]:.1f} s"
 
 
-def key(scene: Scene, task: str) -> str:
+def key(scene: Shop, task: str) -> str:
     """After a kill of the worker that runs a job with a key: when a job with this key runs, called again and again."""
     held = f"held-{task}"
     scene.send(task, held)
@@ -274,7 +240,7 @@ def key(scene: Scene, task: str) -> str:
 
 def measure(queue: str, scenario: str, port: int) -> None:
     with tempfile.TemporaryDirectory() as text, private_redis(Path(text), port):
-        scene = Scene(PEERS[queue], Path(text), port)
+        scene = Shop(PEERS[queue], Path(text), port)
         try:
             if scenario == "running":
                 print("from one job to the next:", gap(scene), flush=True)
@@ -285,7 +251,7 @@ def measure(queue: str, scenario: str, port: int) -> None:
             else:
                 print(f"kill -9 of the worker of a key ({scenario}): the key runs again after", key(scene, scenario))
         finally:
-            scene.stop()
+            scene.stop(0.0)
 
 
 def main() -> None:

@@ -14,20 +14,20 @@ of each queue for a time that it is given; everything else runs in real time.
 from __future__ import annotations
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import comparison_scene
 from comparison import private_redis
+from comparison_scene import Scene
 
 #: In Europe/Berlin clocks go from 02:00 to 03:00 on the first night, and from 03:00 to 02:00 on the second one.
 NIGHTS = ("2026-03-29", "2026-10-25")
 EXPRESSIONS = ("30 2 * * *", "0 * * * *", "*/30 * * * *", "*/30 2 * * *")
+#: Seconds that a service may take to stop.
+PATIENCE = 20.0
 #: Hours of a night that are looked at.
 HOURS = 5
 
@@ -142,82 +142,42 @@ class Peer:
 
 
 PEERS = {
-    "aiotask": Peer(AIOTASK, ("-m", "aiotask_cli", "worker", "shop", "-c", "1")),
+    "aiotask": Peer(AIOTASK, comparison_scene.AIOTASK),
     "celery": Peer(CELERY, ("-m", "celery", "-A", "shop", "worker", "-B", "-s", "{}.db", "-c", "1", "-n", "{}@%h")),
-    "docket": Peer(DOCKET, ("-c", "import asyncio, shop; asyncio.run(shop.serve())")),
-    "bullmq": Peer(BULLMQ, ("-c", "import os, shop; os.execvp('node', ['node', '-e', shop.WORKER])")),
+    "docket": Peer(DOCKET, comparison_scene.DOCKET),
+    "bullmq": Peer(BULLMQ, comparison_scene.BULLMQ),
 }
 
 
-class Scene:
-    """A directory with the app of one queue, and its services."""
+class Shop(Scene):
+    """The app of one queue, and its services."""
 
     def __init__(self, peer: Peer, place: Path, port: int) -> None:
-        self._peer = peer
-        self._place = place
-        self._path = place / "runs"
-        self._path.touch()
-        env = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
-        self._env = env | {
-            "SHOP_URL": f"redis://127.0.0.1:{port}/0",
-            "SHOP_PATH": str(self._path),
-            "PYTHONPATH": str(place),
-        }
-        self._services: list[subprocess.Popen[bytes]] = []
-        (place / "shop.py").write_text(COMMON + peer.app)
+        super().__init__(COMMON + peer.app, peer.service, place, port)
 
     def runs_at_a_change(self) -> None:
         for expression in EXPRESSIONS:
-            subprocess.run(
-                [sys.executable, "-c", RUNS, expression, *NIGHTS], cwd=self._place, env=self._env, check=True
-            )
-
-    def start(self, release: int, count: int) -> None:
-        for number in range(count):
-            with (self._place / "service.log").open("ab") as log:
-                service = subprocess.Popen(
-                    [sys.executable, *(part.format(f"service{number}") for part in self._peer.service)],
-                    cwd=self._place,
-                    env={**self._env, "SHOP_RELEASE": str(release)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            self._services.append(service)
-
-    def stop(self) -> None:
-        """Stop all services as a deploy does, and kill what has not ended after 20 s."""
-        for service in self._services:
-            service.terminate()
-        for service in self._services:
-            try:
-                service.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(service.pid, signal.SIGKILL)
-                service.wait()
-        self._services.clear()
+            self.run(RUNS, expression, *NIGHTS)
 
     def count(self, start: float, end: float) -> int:
         """Number of runs between two times; waits until the second one is there."""
         time.sleep(max(0.0, end - time.time()))
-        times = [float(line.split()[0]) for line in self._path.read_text().splitlines()]
-        return sum(start <= each < end for each in times)
+        return sum(start <= float(words[0]) < end for words in self.lines())
 
 
-def measure(scene: Scene) -> None:
+def measure(scene: Shop) -> None:
     # Not shortly before a minute, so that the services are there when it begins.
     time.sleep(max(0.0, 40 - time.time() % 60, 75 - time.time() % 60 if time.time() % 60 > 45 else 0.0))
     minute = (time.time() // 60 + 1) * 60
-    scene.start(release=1, count=2)
+    scene.start(2, SHOP_RELEASE="1")
     print("two services, two moments, runs:", scene.count(minute - 5, minute + 90), flush=True)
-    scene.stop()
+    scene.stop(PATIENCE)
     back = minute + 4 * 60 + 20
     time.sleep(max(0.0, back - time.time()))
-    scene.start(release=1, count=1)
+    scene.start(1, SHOP_RELEASE="1")
     print("down for three moments; runs that come later:", scene.count(minute + 100, back + 30), flush=True)
-    scene.stop()
-    scene.start(release=2, count=1)
+    scene.stop(PATIENCE)
+    scene.start(1, SHOP_RELEASE="2")
     print("a release without the schedule, two moments, runs:", scene.count(back + 35, back + 35 + 120), flush=True)
 
 
@@ -228,14 +188,14 @@ def main() -> None:
     parser.add_argument("--clocks-alone", action="store_true", help="compute the runs at a change of clocks, and end")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as text, private_redis(Path(text), options.port):
-        scene = Scene(PEERS[options.queue], Path(text), options.port)
+        scene = Shop(PEERS[options.queue], Path(text), options.port)
         scene.runs_at_a_change()
         if options.clocks_alone:
             return
         try:
             measure(scene)
         finally:
-            scene.stop()
+            scene.stop(PATIENCE)
 
 
 if __name__ == "__main__":

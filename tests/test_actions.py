@@ -9,68 +9,26 @@ from typing import Any
 
 import pytest
 
-from aiotask import App, Limit
-from aiotask.broker import Broker
-from aiotask.brokers import connect, inspect
+from aiotask import Limit
+from aiotask.brokers import connect
 from aiotask.errors import AiotaskError, ConfigError
 from aiotask.inspector import JobFilter
 from aiotask.job import Status
 from aiotask.ops import letters
 from aiotask.ops.actions import Actions
-from aiotask.ops.audit import read_audit
 from aiotask.ops.bulk import Action, Done
 from aiotask.ops.connection import Place, inspectors
 from aiotask.ops.visitors import ACTS, NotAllowed, Verb, Visitor, operator, verbs_named
 from aiotask.parts.pausing import pause_named
 
-from .seam import Worker, sealed_outcome
-
-
-def _render(tile: int) -> int:
-    return tile
-
-
-class World:
-    """An app with jobs of every kind, and what can be seen of it afterwards."""
-
-    def __init__(self, url: str, name: str, broker: Broker) -> None:
-        self.place = Place(name, url)
-        self.app = App(name, url=url)
-        self.broker = broker
-        self.inspector = inspect(broker)
-        self.render = self.app.register_task(_render, name="shop:render", queue="tiles")
-
-    def by(self, *may: str) -> Actions:
-        return Actions(self.place, Visitor("ada", frozenset(may), "10.0.0.7"))
-
-    async def send(self, **options: Any) -> str:
-        result = self.render.options(**options).apply_async(7)
-        await result.sent()
-        return result.id
-
-    async def dead(self) -> str:
-        """A dead letter."""
-        id = await self.send()
-        worker = await Worker(self.broker, "host-1.1", ["tiles"]).enlist()
-        claim = await worker.claim()
-        found = next(each for each in claim.deliveries if each.id == id)
-        outcome = sealed_outcome(id, Status.FAILED)
-        await worker.finish(found, outcome=outcome, status=Status.FAILED, result_ttl=60.0, dead=True)
-        return id
-
-    async def status(self, id: str) -> Status | None:
-        found = await self.inspector.job(id)
-        return found.status if found is not None else None
-
-    async def lines(self) -> list[dict[str, Any]]:
-        return await read_audit(self.place, 100)
+from .acted import World, a_drained_host, a_host, render_tile, steer
 
 
 @pytest.fixture
 async def world(broker_url: str, app_name: str) -> AsyncIterator[World]:
     broker = connect(broker_url, app_name)
     made = World(broker_url, app_name, broker)
-    async with made.app:
+    async with made.app, made.stack:
         yield made
     await broker.close()
 
@@ -129,6 +87,16 @@ async def cancel_found(actions: Actions, _: Any) -> None:
         await found.run(Done(), lambda _: None)
 
 
+async def move_found(actions: Actions, _: Any) -> None:
+    async with actions.matching(Action.MOVE, JobFilter(queue="tiles"), "slow") as found:
+        assert await found.count() == 1
+        await found.run(Done(), lambda _: None)
+
+
+async def is_in_queue(world: World, queue: str) -> bool:
+    return any(each.pending == 1 for each in await world.inspector.queues(max_age=0.0) if each.name == queue)
+
+
 async def resend(actions: Actions, id: str) -> None:
     assert (await actions.resend([id], None))[0]["did"] == "done"
 
@@ -159,7 +127,7 @@ async def schedule_of(world: World) -> Any:
 
 
 async def a_limit(world: World) -> str:
-    limited = world.app.register_task(_render, name="shop:limited", limit=Limit("stripe", max_running=3))
+    limited = world.app.register_task(render_tile, name="shop:limited", limit=Limit("stripe", max_running=3))
     async with world.app.worker():
         await limited.apply_async(1)
     return "stripe"
@@ -222,6 +190,20 @@ TRIALS = {
         lambda act, id: act.run_now([id]),
         lambda world, id: has_status(world, id, Status.PENDING),
     ),
+    "move": Trial(
+        Verb.MOVE,
+        "job {} to queue slow",
+        a_job,
+        lambda act, id: act.move([id], "slow"),
+        lambda world, _: is_in_queue(world, "slow"),
+    ),
+    "move what a filter finds": Trial(
+        Verb.MOVE,
+        "jobs in queue tiles to queue slow",
+        a_pending_tile,
+        move_found,
+        lambda world, _: is_in_queue(world, "slow"),
+    ),
     "resend": Trial(Verb.RESEND, "job {}", World.dead, resend, pending(1)),
     "replay": Trial(
         Verb.REPLAY,
@@ -248,8 +230,10 @@ TRIALS = {
         Verb.PAUSE,
         "schedule {}",
         a_schedule,
-        lambda act, name: act.steer_schedule(Verb.PAUSE, name),
-        lambda world, _: schedule_is(world, lambda found: found.paused is not None),
+        lambda act, name: act.pause_schedule(name, "the numbers are wrong"),
+        lambda world, _: schedule_is(
+            world, lambda found: (found.paused_by, found.paused_why) == ("ada", "the numbers are wrong")
+        ),
     ),
     "resume a schedule": Trial(
         Verb.RESUME,
@@ -285,6 +269,32 @@ TRIALS = {
 }
 
 
+TRIALS |= {
+    "drain a host": Trial(
+        Verb.DRAIN,
+        "host {}",
+        a_host,
+        lambda act, host: act.steer_hosts(Verb.DRAIN, [host]),
+        lambda world, host: steer(world, host, "resume"),
+    ),
+    "resume a host": Trial(
+        Verb.RESUME,
+        "host {}",
+        a_drained_host,
+        lambda act, host: act.steer_hosts(Verb.RESUME, [host]),
+        lambda world, host: _not(_stays_drained(world, host)),
+    ),
+}
+
+
+async def _stays_drained(world: World, host: str) -> bool:
+    """Whether a host is drained; it is so afterwards as it was before."""
+    was = await steer(world, host, "resume")
+    if was:
+        await steer(world, host, "drain")
+    return was
+
+
 async def _not(value: Awaitable[bool]) -> bool:
     return not await value
 
@@ -310,17 +320,25 @@ async def test_a_verb_needs_its_permission_and_writes_its_line(world: World, nam
 
 
 async def test_every_verb_is_tried() -> None:
-    assert {trial.verb for trial in TRIALS.values()} | {Verb.STACKS} == set(Verb)
+    # These need worker processes: tests of stacks and of hosts try them.
+    assert {trial.verb for trial in TRIALS.values()} | {Verb.STACKS, Verb.RECYCLE} == set(Verb)
 
 
 async def test_an_error_is_a_line_too(world: World) -> None:
     with pytest.raises(ConfigError, match="nightly"):
-        await world.by(Verb.PAUSE).steer_schedule(Verb.PAUSE, "nightly")
+        await world.by(Verb.PAUSE).pause_schedule("nightly")
 
     # No app has keys yet on this server: the line is in the log alone, unless an app is named.
     [line] = await world.lines()
     assert (line["ended"], line["subject"]) == ("failed", "schedule nightly")
     assert "There is no schedule" in line["said"]
+
+
+async def test_the_reason_of_a_pause_is_in_its_line(world: World) -> None:
+    await world.by(Verb.PAUSE).pause_schedule(await a_schedule(world), "the numbers are wrong")
+    await world.by(Verb.PAUSE).pause(pause_named(queue="mail", why="the server moves"))
+
+    assert [line["said"] for line in await world.lines()] == ["the server moves", "the numbers are wrong"]
 
 
 async def test_what_was_skipped_is_told(world: World) -> None:

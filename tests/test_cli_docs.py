@@ -132,7 +132,12 @@ def test_every_field_of_json_output_is_told_of(shop: Shop) -> None:
     results = keys(shop.ask("results"), besides=arguments)
     assert results == fields("aiotask results list") - {"SUCCESS", "FAILED", "CANCELLED", "EXPIRED", "null"}
     assert keys(shop.ask("queues")) <= fields("aiotask queues list")
-    assert keys(shop.ask("workers")) <= fields("aiotask workers")
+    [queue] = shop.ask("queues show default")
+    assert set(queue) <= fields("aiotask queues list") | fields("aiotask queues show") | {"null"}
+    assert keys(shop.ask("workers")) <= fields("aiotask workers list")
+    [drained] = shop.ask("workers drain --all --yes")
+    shop.ask(f"workers resume {drained['host']}")
+    assert set(drained) == fields("aiotask workers drain") - {"done", "nothing"}
     assert keys(shop.ask("tasks")) <= fields("aiotask tasks list")
     hosts = shop.ask("stack")
     shown = keys(list(hosts["hosts"].values())) | set(hosts)

@@ -24,7 +24,7 @@ TEXT = "To be, or not to be: that is the question. Be!"
 WORDS = [["be", 3], ["to", 2], ["or", 1]]
 SERVED = (
     *("readme", "words", "orders_json", "web_django", "heartbeat", "database", "cron", "tenants"),
-    *("calc", "crawler", "embeddings", "order", "sums", "thumbnails", "wordcount", "debounce"),
+    *("calc", "crawler", "embeddings", "order", "sums", "thumbnails", "wordcount", "debounce", "tracing"),
 )
 
 
@@ -44,6 +44,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
         patch.setenv("DJANGO_DATABASE", str(folder / "shop.sqlite3"))
         patch.syspath_prepend(str(ROOT))
         patch.setenv("HEARTBEATS", str(folder / "heartbeats"))
+        patch.setenv("SPANS", str(folder / "spans"))
         patch.setenv("REPORTS", str(folder / "reports"))
         patch.setenv("ORDERS_DATABASE", str(folder / "orders.sqlite3"))
         history = folder / "history.db"
@@ -98,6 +99,15 @@ def test_models_travel_as_json(fleet: Workers) -> None:
 
 def test_c4_a_middleware_beats_while_sync_and_async_jobs_run(fleet: Workers) -> None:
     assert script("examples.heartbeat").splitlines() == ["compute: beat while it ran", "wait: beat while it ran"]
+
+
+def test_a_trace_goes_over_a_request_its_job_and_the_jobs_of_the_job(fleet: Workers) -> None:
+    task = "examples.tracing"
+    assert script("examples.tracing").splitlines() == [
+        *("2.00 euros", "POST /orders", f"  send {task}:order", f"    process {task}:order"),
+        "      look up the customer",
+        *[f"      send {task}:price", f"        process {task}:price"] * 2,
+    ]
 
 
 def test_schedules_of_tasks_and_of_run_time(fleet: Workers) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 
-from aiotask import App
+from aiotask import App, current_job
 from aiotask.inspector import JobFilter
 from aiotask.job import Status
 from aiotask.ops.connection import Place, inspectors
@@ -41,6 +46,32 @@ def test_the_help_of_commands_loads_no_library() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert loaded.stdout.split() == []
+
+
+async def test_a_job_shows_when_it_has_saved_its_state_and_how_large_that_is(redis_url: str, app_name: str) -> None:
+    place, before = Place(app_name, redis_url), time.time()
+
+    async def save(gate: str) -> None:
+        current_job().progress(7, 10, "saved")
+        current_job().checkpoint({"step": 7})
+        while not os.path.exists(gate):
+            await asyncio.sleep(0.01)
+
+    async with App(app_name, url=redis_url) as app:
+        with tempfile.TemporaryDirectory() as folder:
+            async with app.worker():
+                sent = app.task(save).apply_async(f"{folder}/open")
+                async with asyncio.timeout(30):
+                    while "checkpoint" not in (found := await read_job(sent.id, place, None)):
+                        await asyncio.sleep(0.01)
+                assert found["status"] == "RUNNING"
+                assert before <= found["checkpoint"]["at"] <= time.time()
+                assert 5 < found["checkpoint"]["bytes"] < 1_000
+                assert found["progress"] == {"current": 7.0, "total": 10.0, "message": "saved"}
+                Path(f"{folder}/open").touch()
+                await sent
+            # The checkpoint goes with the job.
+        assert "checkpoint" not in await read_job(sent.id, place, None)
 
 
 async def test_jobs_and_queues_are_values_that_json_holds(broker_url: str, app_name: str) -> None:

@@ -114,6 +114,7 @@ def test_the_wheel_is_for_every_python_and_says_what_it_needs(distributions: Dis
         "postgres",
         "web",
         "top",
+        "otel",
         "reload",
         "bench",
         "dev",

@@ -6,6 +6,7 @@ import pytest
 
 from aiotask.broker import BATCH_JOBS
 from aiotask.worker.prefetch import AHEAD, Prefetch
+from aiotask.worker.probe import Seen
 
 
 def prefetch(*, syncs: bool = True, asyncs: bool = True, took: float = 0.01) -> Prefetch:
@@ -86,6 +87,46 @@ def test_tries_in_vain_become_rare_and_frequent_again_once_one_is_not() -> None:
     assert mixed.pause == 0
     mixed.claimed(is_async=False)
     assert mixed.pause <= AHEAD
+
+
+def test_a_look_that_sees_jobs_of_the_full_kind_alone_stands_for_a_try_and_these_jobs_keep_their_turn() -> None:
+    mixed, rests = prefetch(), []
+    assert mixed.rotates
+    for _ in range(8):
+        mixed._next_probe = 0.0
+        assert room(mixed, waiting=50, free=0) > 0
+        assert mixed.probes is False
+        mixed.see(Seen.FULL_KIND)
+        assert mixed.probes is None
+        rests.append(mixed.pause)
+
+    assert not mixed.rotates
+    assert rests[0] <= AHEAD < rests[1] < rests[-1] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_look_that_sees_a_job_of_the_other_kind_makes_the_tries_frequent() -> None:
+    mixed = prefetch()
+    for _ in range(8):
+        mixed._next_probe = 0.0
+        room(mixed, waiting=50, free=0)
+        mixed.see(Seen.FULL_KIND)
+    mixed._next_probe = 0.0
+    assert room(mixed, waiting=50, free=0) == 50
+
+    mixed.see(Seen.OTHER_KIND)
+    mixed.claimed(is_async=False)
+
+    assert mixed.rotates
+    assert mixed.pause <= AHEAD
+
+
+@pytest.mark.parametrize(("seen", "rotates"), [(Seen.NOTHING, False), (Seen.MANY, True)])
+def test_what_a_look_cannot_tell_is_tried(seen: Seen, rotates: bool) -> None:
+    mixed = prefetch()
+    assert room(mixed, waiting=50, free=0) == 1
+    mixed.see(seen)
+    assert mixed.probes is False
+    assert mixed.rotates is rotates
 
 
 def test_the_tries_grow_to_get_past_a_long_row_and_begin_small_again_once_there_is_room() -> None:

@@ -79,6 +79,24 @@ async def test_each_count_arrives_once(redis_url: str, app_name: str, loses: str
     await broker.close()
 
 
+async def test_a_report_names_the_release_once(redis_url: str, app_name: str) -> None:
+    broker = connect(redis_url, app_name)
+    await broker.renew("host", 1)
+    page = Page()
+    for number in range(250):
+        page.add(f"task-{number}", 1)
+    source = Source(page.read, lambda: HostReport("host", release="v7"), MemoryLedger(), no_turn)
+    keeper = Reporter(broker, "host", source, lambda report, took: report)  # type: ignore[arg-type]
+
+    await keeper.tick()
+    await keeper.tick()
+
+    reader: MetricsInspector = inspect(broker)  # type: ignore[assignment]
+    assert sum(each.releases.get("v7", 0) for each in await reader.minutes(0.0)) == 2
+    assert all("v7" not in each.queues for each in await reader.minutes(0.0))
+    await broker.close()
+
+
 async def test_many_tasks_are_reported_in_parts(redis_url: str, app_name: str) -> None:
     broker = connect(redis_url, app_name)
     await broker.renew("host", 1)

@@ -10,8 +10,19 @@ import pytest
 from aiotask.brokers.metrics import Minute
 from aiotask.brokers.pauses import Pause
 from aiotask.inspector import Durability, Persistence, QueueInfo, ServerFacts, Stats, WorkerInfo
+from aiotask.keeper.busy import Busy
 from aiotask.ops.attention import attention_of
-from aiotask.ops.series import Ranged, errors_in, pending_in, queue_rates, series_of, task_totals, totals_of
+from aiotask.ops.series import (
+    Ranged,
+    around_deploy,
+    errors_in,
+    marks_in,
+    pending_in,
+    queue_rates,
+    series_of,
+    task_totals,
+    totals_of,
+)
 from aiotask.values.metrics import Counts, Slot, bucket_of, slot_of
 
 
@@ -46,6 +57,52 @@ def test_a_series_has_a_point_for_each_minute_and_rates_by_the_second() -> None:
     assert of_task.succeeded == [0, 0, 2.0, 0]
     assert series_of(ranged(), queue="mail").pending == [None, 100, None, None]
     assert series_of(Ranged(60, [])).at == []
+
+
+def released(*releases: tuple[str, ...]) -> Ranged:
+    """Minutes in which hosts of these releases reported, and a task ran: 1 s before the first ``b``, 2 s after it."""
+    begin, seconds = 6000.0, 1.0
+    minutes = []
+    for number, names in enumerate(releases):
+        seconds = 2.0 if "b" in names else seconds
+        at, told = begin + 60 * number, dict.fromkeys(names, 12)
+        minutes.append(Minute(at, 60.0, {"a": counts(30, number, seconds=seconds)}, releases=told))
+    return Ranged(60, minutes)
+
+
+def test_a_deploy_is_where_a_release_is_first_heard_of() -> None:
+    rolling = released(("a",), (), ("a",), ("a", "b"), ("b",), ("b",), ("a",))
+
+    assert marks_in(rolling) == [(6180.0, "b"), (6360.0, "a")]
+    assert series_of(rolling).marks == marks_in(rolling)
+    # What was there as the range began is no deploy, and neither is a minute without reports.
+    assert marks_in(released(("a",), (), ("a",))) == [] and marks_in(Ranged(60, [])) == []
+
+
+def test_a_task_is_compared_before_and_after_the_last_deploy() -> None:
+    found = around_deploy(released(("a",), ("a",), ("a", "b"), ("b",)), "a")
+
+    assert found is not None and (found["at"], found["release"]) == (6120.0, "b")
+    before, since = found["before"], found["since"]
+    assert (before["ended"], since["ended"]) == (61, 65)
+    assert before["p50"] == pytest.approx(1.0, rel=0.25) and since["p50"] == pytest.approx(2.0, rel=0.25)
+    assert before["failed"] == pytest.approx(1 / 61) and since["failed"] == pytest.approx(5 / 65)
+    assert around_deploy(released(("a",), ("a",)), "a") is None
+    other = around_deploy(released(("a",), ("b",)), "unknown")
+    assert other is not None and other["before"] is None
+
+
+def test_cpu_is_told_as_a_number_of_cpus() -> None:
+    clock = iter([0.0, 2.0, 10.0, 12.0, 15.0, 20.0]).__next__
+    busy = Busy(clock)
+
+    told = [busy.of(7, cpu) for cpu in (50.0, 51.0, 55.0, 60.0, 60.0)]
+
+    assert told == [0.0, 0.0, 0.5, 0.5, 1.0]
+    # Another process under this pid.
+    assert busy.of(7, 0.1) == 0.0
+    busy.keep(set())
+    assert not busy._seen
 
 
 def test_totals_are_of_the_time_since_something_was_counted() -> None:

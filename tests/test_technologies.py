@@ -22,6 +22,7 @@ from aiotask.brokers.technology import (
     HISTORY,
     LIMITS,
     METRICS,
+    MOVE,
     PAUSES,
     PROCESSES,
     SCHEDULES,
@@ -150,7 +151,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, MOVE, PAUSES, SCHEDULES, STREAMS, UNIQUE}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

@@ -17,6 +17,7 @@ from .technology import (
     GRAPHS,
     HISTORY,
     LIMITS,
+    MOVE,
     SCHEDULES,
     STREAMS,
     PushBlocking,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .due_now import DueNow
     from .graphs import Graphs
     from .history import History
+    from .moving import Moving
     from .schedules import Schedules
     from .streams import Streams
 
@@ -52,6 +54,7 @@ __all__ = [
     "inspect",
     "inspect_graphs",
     "is_private",
+    "moving_of",
     "namespaces",
     "push_blocking",
     "push_graph_blocking",
@@ -194,6 +197,16 @@ def due_now_of(broker: Broker) -> DueNow:
     """
     require(broker.url, DUE_NOW, "Running scheduled jobs at once")
     return cast("DueNow", broker)
+
+
+def moving_of(broker: Broker) -> Moving:
+    """The broker, with the verb that moves jobs to another queue.
+
+    Raises:
+        ConfigError: the broker lacks this verb.
+    """
+    require(broker.url, MOVE, "Moving jobs to another queue")
+    return cast("Moving", broker)
 
 
 def schedules_of(broker: Broker) -> Schedules:

@@ -17,12 +17,17 @@ class AuditEntry(NamedTuple):
 
 
 class Audit(Broker, Protocol):
-    """A broker that keeps what people have done, the newest ``bounds.AUDIT_LINES`` lines."""
+    """A broker that keeps what people have done, the newest ``bounds.AUDIT_LINES`` lines; and, apart from these, what
+    they were refused, the newest ``bounds.REFUSALS``."""
 
-    async def note_action(self, sealed: bytes) -> None:
-        """Keep a line; the oldest goes once there are too many."""
+    async def note_action(self, sealed: bytes, *, refused: bool = False) -> None:
+        """Keep a line; the oldest of its kind goes once there are too many.
+
+        Args:
+            refused: the line says that an action was refused.
+        """
         ...
 
-    async def actions(self, limit: int = 100) -> list[AuditEntry]:
-        """The newest lines, the newest first."""
+    async def actions(self, limit: int = 100, *, refused: bool = False) -> list[AuditEntry]:
+        """The newest lines of one kind, the newest first."""
         ...

@@ -8,10 +8,12 @@ __all__ = [
     "BAD_GRAPH_TTL",
     "CLIENT_TTL",
     "DEAD_LETTERS",
+    "DECLARER_TTL",
     "HISTORY_ROWS",
     "KEY_TOLD",
     "OUTBOX_CLIENT",
     "OUTBOX_TTL",
+    "REFUSALS",
     "REFUSED_TTL",
     "SAMPLED",
     "STATS_AGE",
@@ -24,6 +26,8 @@ DEAD_LETTERS = 10_000
 ASIDE = 1_000
 #: Lines of the audit that are kept; older ones make room.
 AUDIT_LINES = 1_000
+#: Lines of the audit that say what was refused, and are kept beside the others: no flood of these pushes actions out.
+REFUSALS = 250
 #: Finished jobs that wait for a recorder; older ones make room.
 HISTORY_ROWS = 1_000_000
 #: Seconds after its last push for which the sequence of a client is remembered.
@@ -43,3 +47,5 @@ VOLUNTEER_TTL = 30
 BAD_GRAPH_TTL = 86_400.0
 #: Seconds for which the sender of a graph can ask at least which job has its key, also where no outcome is kept.
 KEY_TOLD = 60.0
+#: Seconds after which code that has declared a schedule, and declares it once a minute, counts as gone.
+DECLARER_TTL = 600.0

@@ -42,6 +42,8 @@ class Minute(msgspec.Struct, frozen=True):
     errors: dict[str, int] = {}
     #: What was on the broker as it began; None: it was not counted.
     stats: Stats | None = None
+    #: Reports by the release of the app (``AIOTASK_RELEASE``) that their host had.
+    releases: dict[str, int] = {}
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -50,6 +52,8 @@ class Observed(msgspec.Struct, frozen=True):
     tasks: Table = {}
     queues: Table = {}
     errors: dict[str, int] = {}
+    #: The release of the app on this host, and 1; empty: it has none.
+    releases: dict[str, int] = {}
 
 
 class Metrics(Protocol):

@@ -34,11 +34,12 @@ def page_of(places: Iterable[tuple[Place, JobInfo]], wanted: JobFilter, after: s
 
 
 def matches(info: JobInfo, wanted: JobFilter) -> bool:
-    """Whether a job has the status, the task and the id that are wanted; its queue is the broker's to know."""
+    """Whether a job has the status, task, id and text that are wanted; its queue is the broker's to know."""
     return (
         wanted.status in (None, info.status)
         and info.id.startswith(wanted.prefix)
         and (wanted.task is None or task_of(info) == wanted.task)
+        and (not wanted.text or wanted.text.encode("utf-8", "replace") in (info.sealed or b"")[OVERHEAD:])
     )
 
 

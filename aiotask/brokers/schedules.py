@@ -16,6 +16,7 @@ __all__ = [
     "BATCH_SCHEDULES",
     "UNPLANNED",
     "Declaration",
+    "Declared",
     "Due",
     "Fire",
     "Look",
@@ -42,6 +43,15 @@ class Declaration(msgspec.Struct, frozen=True, gc=False):
     horizon: float = 0.0
 
 
+class Declared(msgspec.Struct, frozen=True, gc=False):
+    """That some code has declared a schedule in the last DECLARER_TTL seconds."""
+
+    name: str
+    by: str
+    #: As in the declaration.
+    moments: bytes
+
+
 class ScheduleState(msgspec.Struct, frozen=True, gc=False):
     """What the broker knows of one schedule. Times are Unix seconds of its clock."""
 
@@ -59,6 +69,9 @@ class ScheduleState(msgspec.Struct, frozen=True, gc=False):
     runs: int = 0
     #: When it was paused; 0: it is not.
     paused: float = 0.0
+    #: Who has paused it, and why; empty: it is not known.
+    paused_by: str = ""
+    paused_why: str = ""
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
@@ -110,7 +123,8 @@ class Schedules(Broker, Protocol):
         Args:
             by: what declares them.
             removes: whether schedules that an older generation of it has declared, and this one has not, are removed,
-                and those of others are taken over. False: only what is not there is added.
+                and those of others are taken over. False: only what is not there is added. What other code has
+                declared in the last DECLARER_TTL seconds is left to that code instead.
             force: change also those whose next run is due.
 
         Returns:
@@ -122,8 +136,12 @@ class Schedules(Broker, Protocol):
         """Set schedules at run time, at most BATCH_SCHEDULES; the names of those that code declares, which stay."""
         ...
 
-    async def pause_schedule(self, name: str) -> bool:
-        """Let nothing run until it is resumed; False: there is no such schedule."""
+    async def declared_schedules(self) -> list[Declared]:
+        """Which code declares which schedule at present; several may declare one."""
+        ...
+
+    async def pause_schedule(self, name: str, by: str = "", why: str = "") -> bool:
+        """Let nothing run until it is resumed; who says so and why is kept. False: there is no such schedule."""
         ...
 
     async def resume_schedule(self, name: str) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "HISTORY",
     "LIMITS",
     "METRICS",
+    "MOVE",
     "PAUSES",
     "PROCESSES",
     "SCHEDULES",
@@ -53,6 +54,8 @@ UNIQUE = "unique"
 PAUSES = "pauses"
 #: Feature: scheduled jobs can be run at once, with the verb of ``due_now.DueNow``.
 DUE_NOW = "due now"
+#: Feature: jobs can be moved to another queue, with the verb of ``moving.Moving``.
+MOVE = "move"
 #: Feature: calls that are due again and again, with the verbs of ``schedules.Schedules``.
 SCHEDULES = "schedules"
 #: Feature: tasks may have limits, with the verbs of ``limits.Limits``.

@@ -16,17 +16,18 @@ from hashlib import blake2b
 import msgspec
 
 from ..broker import Broker, Cancelled, Push, Special
-from ..brokers import due_now_of, features, graphs_of, inspect, require
+from ..brokers import due_now_of, features, graphs_of, inspect, moving_of, require
 from ..brokers.graphs import Conclusion
+from ..brokers.moving import Move
 from ..brokers.technology import GRAPHS
 from ..errors import ConfigError, JobCancelled, SealError
 from ..inspector import JobFilter, JobInfo
 from ..job import RELEASE, Job, More, Status, decode_job, encode_job
 from ..job import ids as new_ids
 from ..wire.ended import ended
-from ..wire.seal import Sealer
+from ..wire.seal import OVERHEAD, Sealer
 
-__all__ = ["Action", "BulkAction", "Done", "again_id", "resent"]
+__all__ = ["MOVABLE", "Action", "BulkAction", "Done", "again_id", "move_of", "resent"]
 
 
 class Action(StrEnum):
@@ -40,8 +41,12 @@ class Action(StrEnum):
     RUN_NOW = "run now"
     #: Send the job of a dead letter again, as a new job.
     RESEND = "resend"
+    #: Put it into another queue, under its id, if no worker has it.
+    MOVE = "move"
 
 
+#: The statuses of jobs that no worker has and that wait for no other job.
+MOVABLE = (Status.SCHEDULED, Status.RETRYING, Status.PARKED, Status.PENDING)
 #: The statuses of the jobs of each action, in an order in which a job that moves on meanwhile is met again.
 _STATUSES = {
     Action.CANCEL: (
@@ -50,6 +55,7 @@ _STATUSES = {
     Action.PURGE: (Status.PENDING,),
     Action.RUN_NOW: (Status.SCHEDULED, Status.RETRYING),
     Action.RESEND: (Status.FAILED,),
+    Action.MOVE: MOVABLE,
 }
 #: Jobs in one call: the server ends this number in about a millisecond, and serves other clients before the next call.
 _BATCH = 50
@@ -86,13 +92,20 @@ class BulkAction:
     Args:
         secrets: of the app.
         result_ttl: seconds for which the outcomes of jobs are kept that do not say it themselves.
+        to: the queue to which jobs are moved.
 
     Raises:
         ConfigError: the broker lacks what the action needs, or no job that the filter matches can be its subject.
     """
 
     def __init__(
-        self, action: Action, wanted: JobFilter, broker: Broker, secrets: Sequence[str], result_ttl: float
+        self,
+        action: Action,
+        wanted: JobFilter,
+        broker: Broker,
+        secrets: Sequence[str],
+        result_ttl: float,
+        to: str = "",
     ) -> None:
         self._action = action
         self._wanted = wanted
@@ -101,6 +114,7 @@ class BulkAction:
         self._jobs = Sealer(secrets, "job")
         self._outcomes = Sealer(secrets, "outcome")
         self._result_ttl = result_ttl
+        self._to = to
         self._statuses = _statuses(action, wanted)
         self._client = f"again-{new_ids.next()}"
         self._sequence = 0
@@ -108,6 +122,8 @@ class BulkAction:
             require(broker.url, GRAPHS, f"The bulk action {action}")
         elif action is Action.RUN_NOW:
             due_now_of(broker)
+        elif action is Action.MOVE:
+            moving_of(broker)
 
     async def count(self, most: int) -> int:
         """The number of jobs that match now. The count stops at ``most``."""
@@ -134,11 +150,17 @@ class BulkAction:
             while True:
                 wanted = msgspec.structs.replace(self._wanted, status=status)
                 page = await self._inspector.page(wanted, after, _BATCH)
-                if page.jobs:
-                    yield page.jobs
+                jobs = [info for info in page.jobs if not self._is_there(info)]
+                if jobs:
+                    yield jobs
                 after = page.after
                 if not after:
                     break
+
+    def _is_there(self, info: JobInfo) -> bool:
+        """Whether a job is in the queue already to which others are moved, perhaps by this action."""
+        job = self._opened(info) if self._action is Action.MOVE else None
+        return job is not None and job.queue == self._to
 
     def _opened(self, info: JobInfo) -> Job | None:
         """The envelope; None: it was sealed with another secret."""
@@ -159,6 +181,8 @@ class BulkAction:
                 await self._run_now([info.id for info, _ in jobs], done)
             case Action.RESEND:
                 await self._resend(jobs, done)
+            case Action.MOVE:
+                await self._move(jobs, done)
 
     # ---- ending
 
@@ -201,6 +225,18 @@ class BulkAction:
         # No keeper may be there to do it.
         await self._broker.promote(_BATCH)
 
+    async def _move(self, jobs: Sequence[tuple[JobInfo, Job | None]], done: Done) -> None:
+        batch: list[Move] = []
+        for info, job in jobs:
+            move = move_of(info, job, self._jobs, self._to)
+            if isinstance(move, str):
+                _skip(done, move)
+            else:
+                batch.append(move)
+        moved = await moving_of(self._broker).move(self._to, batch) if batch else []
+        done.done += sum(moved)
+        _skip(done, _MEANWHILE, len(moved) - sum(moved))
+
     async def _resend(self, jobs: Sequence[tuple[JobInfo, Job | None]], done: Done) -> None:
         batch: list[Push] = []
         for _, job in jobs:
@@ -239,6 +275,17 @@ def _is_later(job: Job | None, started: float) -> bool:
 def _skip(done: Done, reason: str, number: int = 1) -> None:
     if number:
         done.skipped[reason] += number
+
+
+def move_of(info: JobInfo, job: Job | None, sealer: Sealer, queue: str) -> Move | str:
+    """The move of a job to another queue, with all else that it is; or why it cannot be moved."""
+    if job is None or info.sealed is None:
+        return "was sealed with another secret"
+    if job.version > RELEASE:
+        return _NEWER
+    if job.queue == queue:
+        return "is in that queue already"
+    return Move(info.id, info.sealed[:OVERHEAD], sealer.seal(encode_job(msgspec.structs.replace(job, queue=queue))))
 
 
 def again_id(job: Job) -> str:

@@ -142,7 +142,7 @@ class Plan:
         if call is self._root and self._departed is not None:
             departed = self._departed
         else:
-            departed = leave(middleware, hooks, call.task, call.args, call.kwargs)
+            departed = leave(middleware, hooks, Call(call.task, definition.queue, call.args, call.kwargs, call.id))
             if not call.is_chunk:
                 definition.check_call(departed.args, departed.kwargs)
         return departed.args, departed.kwargs, departed.headers or None

@@ -35,6 +35,7 @@ class Schedule:
         last_run: the moment of its last run; None: there was none.
         runs: how many jobs were sent for it.
         paused: since when it is paused; None: it is not.
+        paused_by, paused_why: who has paused it, and why; empty: that was not said.
         declared_by: the modules that `aiotask worker` was given, in whose code it is; ``in-loop`` for a worker in an
             event loop; empty: it was set at run time.
         unreadable: why this process cannot read it; empty: it can.
@@ -55,6 +56,8 @@ class Schedule:
     paused: datetime | None
     declared_by: str
     unreadable: str = ""
+    paused_by: str = ""
+    paused_why: str = ""
 
     @property
     def spec(self) -> Spec:
@@ -111,10 +114,12 @@ class Timetable:
             paused=_when(state.paused) if state.paused else None,
             declared_by=state.by,
             unreadable=unreadable,
+            paused_by=state.paused_by,
+            paused_why=state.paused_why,
         )
 
-    async def pause(self, name: str) -> None:
-        _require(name, await self._broker.pause_schedule(name))
+    async def pause(self, name: str, by: str = "", why: str = "") -> None:
+        _require(name, await self._broker.pause_schedule(name, by[:100], why[:1000]))
 
     async def resume(self, name: str) -> None:
         _require(name, await self._broker.resume_schedule(name))

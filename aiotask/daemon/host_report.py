@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from ..brokers.metrics import Observed
+from ..keeper.busy import Busy
 from ..keeper.report import table_of
 from ..settings import environment, own_version
 from ..values.metrics import Counts
@@ -38,6 +39,7 @@ class HostReader:
         self._vitals = vitals
         self._host = host
         self._tasks = {hash(name): name for name in app.tasks}
+        self._busy = Busy()
 
     def counts(self) -> tuple[dict[str, Counts], dict[str, Counts], dict[str, int]]:
         """What the processes have counted of tasks, queues and errors since the host began."""
@@ -59,6 +61,8 @@ class HostReader:
         live = [board for board in self._boards if board.pid and board.incarnations]
         running = sorted((job for board in live for job in self._running(board, now)), key=lambda job: -job.seconds)
         wanted, serving = self._vitals.processes
+        drain = self._vitals.drained
+        self._busy.keep({board.pid for board in live})
         return HostReport(
             self._host,
             pid=self._vitals.pid,
@@ -69,9 +73,11 @@ class HostReader:
             wanted=wanted,
             serving=serving,
             stopping=self._vitals.stopping,
-            processes=[_process(board, now) for board in live],
+            processes=[_process(board, now, self._busy) for board in live],
             running=running[:_MOST],
             exits=self._vitals.exits,
+            drained_at=drain.at if drain is not None else 0.0,
+            drained_by=drain.by if drain is not None else "",
         )
 
     def _running(self, board: SharedBoard, now: float) -> list[RunningJob]:
@@ -96,16 +102,18 @@ def _sum(tables: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
     return {name: Counts.sum(table[name] for table in tables if name in table) for name in names}
 
 
-def _process(board: SharedBoard, now: float) -> ProcessReport:
+def _process(board: SharedBoard, now: float, busy: Busy) -> ProcessReport:
+    cpu = _cpu(board.pid)
     return ProcessReport(
         board.pid,
         board.incarnations,
         resident(board.pid),
-        _cpu(board.pid),
+        cpu,
         round(board.metrics.lag, 4),
         round(max(0.0, now - board.heartbeat), 3),
         len(board.started()),
         board.starts,
+        busy.of(board.pid, cpu),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 import signal
@@ -27,9 +26,11 @@ from ..keeper.report import Source
 from ..log.setup import configure, tend
 from ..log.throttle import Throttle
 from ..ops.metrics import exposition
+from ..wire.control import Ask
 from ..worker.stacks import frames_of
 from .app_facts import AppFacts, app_key, connect_to
 from .app_recorder import recorder_of
+from .asked import Questions
 from .beating import beating
 from .board import SharedBoard, unpack_ring
 from .fork import Exit
@@ -39,13 +40,13 @@ from .health.sockets import ProbeSockets
 from .health.vitals import Vitals
 from .host_report import HostReader
 from .messages import (
+    HostAnswer,
     Keeping,
     Leave,
     OnlyKeeper,
     ProcessState,
     Retire,
     Snapshot,
-    SnapshotRequest,
     ThreadState,
     WorkerDeath,
     read_messages,
@@ -65,8 +66,6 @@ logger = logging.getLogger("aiotask.keeper")
 HEARTBEAT_TIMEOUT = 2.0
 #: Seconds that the last scans may take when the supervisor ends.
 LEAVE_TIMEOUT = 10.0
-#: Seconds within which the supervisor answers a ``SnapshotRequest``.
-SNAPSHOT_TIMEOUT = 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +115,7 @@ class KeeperProcess:
         self._readers: list[HostReader] = []
         self._buffer = bytearray()
         self._end = asyncio.Event()
-        #: Requests to the supervisor that it has not answered.
-        self._counter = itertools.count(1)
-        self._answers: dict[str, asyncio.Future[list[ProcessState]]] = {}
+        self._questions = Questions(resources.reports)
         self._last: list[Death] = []
         #: By ``app_key``, once there is a successor: apps that are no longer served, and whether their brokers are to
         #: forget this host. None: there is no successor.
@@ -167,7 +164,9 @@ class KeeperProcess:
         for each in watching:
             each.add_done_callback(_log_fault)
         ending = asyncio.create_task(self._end.wait())
-        running += [asyncio.create_task(keeper.listen(self._hurry, self._snapshot)) for keeper in self._keepers]
+        running += [
+            asyncio.create_task(keeper.listen(self._hurry, self._snapshot, self._obey)) for keeper in self._keepers
+        ]
         running.append(asyncio.create_task(self._look_after_loops()))
         running.append(asyncio.create_task(self._look_after_supervisor()))
         send_message(self._resources.reports, Keeping())
@@ -241,16 +240,16 @@ class KeeperProcess:
 
     async def _snapshot(self) -> tuple[list[dict[str, Any]], str]:
         """What every process of this host is doing, as plain data; the supervisor asks them."""
-        request = str(next(self._counter))
-        answer = self._answers[request] = asyncio.get_running_loop().create_future()
-        send_message(self._resources.reports, SnapshotRequest(request))
         try:
-            async with asyncio.timeout(SNAPSHOT_TIMEOUT):
-                return msgspec.to_builtins(await answer), ""
+            return msgspec.to_builtins(await self._questions.snapshot()), ""
         except TimeoutError:
             return msgspec.to_builtins(self._seen()), "The supervisor does not answer; this is what the keeper sees."
-        finally:
-            del self._answers[request]
+
+    async def _obey(self, ask: Ask) -> tuple[bool, str]:
+        """Pass on what an operator asks of this host: the supervisor does it."""
+        obeyed = await self._questions.obey(ask)
+        await asyncio.gather(*(keeper.report_now() for keeper in self._keepers))
+        return obeyed
 
     def _seen(self) -> list[ProcessState]:
         """What the boards show, where the supervisor does not answer."""
@@ -316,10 +315,8 @@ class KeeperProcess:
                     self._end.set()
                 case OnlyKeeper():
                     self._alone.set()
-                case Snapshot(request=request, processes=processes):
-                    answer = self._answers.get(request)
-                    if answer is not None and not answer.done():
-                        answer.set_result(processes)
+                case Snapshot() | HostAnswer():
+                    self._questions.answered(message)
                 case WorkerDeath():
                     self._received_deaths += 1
                     for keeper in self._keepers:

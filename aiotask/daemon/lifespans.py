@@ -1,9 +1,11 @@
-"""The lifespans of the apps of one worker process."""
+"""The lifespans of the apps of one worker process, and the last words of its middleware."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 from ..app import App
 from ..log.shown_error import without_ours
@@ -14,6 +16,9 @@ from ..worker.scope import Scope
 __all__ = ["Lifespans"]
 
 logger = logging.getLogger("aiotask.worker")
+
+#: Seconds that ``on_exit`` of all middleware has.
+EXIT_TIMEOUT = 2.0
 
 
 class Lifespans:
@@ -44,10 +49,43 @@ class Lifespans:
         return ""
 
     async def close(self) -> None:
-        """Close what is open, the last one first; errors are logged."""
+        """Close what is open, the last one first, then call ``on_exit`` of the middleware; errors are logged."""
         while self._open:
             try:
                 await self._open.pop().close()
             except BaseException as error:
                 trace = type(error), error, without_ours(error.__traceback__)
                 logger.error("Closing a lifespan failed: %s: %s", type(error).__name__, text_of(error), exc_info=trace)
+        await _take_leave([on_exit for app, _ in self.by_app for on_exit in app.hooks.on_exit])
+
+
+async def _take_leave(hooks: Sequence[Callable[[], None]]) -> None:
+    """Call these hooks in a thread, which does not keep the process from ending if they hang."""
+    if not hooks:
+        return
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def call_all() -> None:
+        for hook in hooks:
+            _call(hook)
+        loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=call_all, name="middleware-exit", daemon=True).start()
+    try:
+        async with asyncio.timeout(EXIT_TIMEOUT):
+            await done.wait()
+    except TimeoutError:
+        names = ", ".join(dict.fromkeys(_name(hook) for hook in hooks))
+        logger.warning("The process ends before its middleware is done (%s), which took %g s.", names, EXIT_TIMEOUT)
+
+
+def _call(hook: Callable[[], None]) -> None:
+    try:
+        hook()
+    except BaseException as error:
+        trace = type(error), error, without_ours(error.__traceback__)
+        logger.error("%s failed: %s: %s", _name(hook), type(error).__name__, text_of(error), exc_info=trace)
+
+
+def _name(hook: Callable[[], None]) -> str:
+    return getattr(hook, "__qualname__", repr(hook))

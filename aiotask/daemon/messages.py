@@ -24,6 +24,8 @@ __all__ = [
     "Done",
     "Drain",
     "DumpStacks",
+    "HostAnswer",
+    "HostRequest",
     "InService",
     "JobState",
     "Keeping",
@@ -39,6 +41,7 @@ __all__ = [
     "Retire",
     "Snapshot",
     "SnapshotRequest",
+    "Steered",
     "SuspendedJob",
     "SuspendedJobs",
     "ThreadState",
@@ -195,11 +198,29 @@ class SnapshotRequest(_Message, frozen=True):
     request: str
 
 
+class HostRequest(_Message, frozen=True):
+    """An operator asks something of the host."""
+
+    #: Chosen by the keeper; the answer repeats it.
+    request: str
+    #: Id of the operator's message: what has been done once is not done again.
+    id: str
+    #: ``drain``, ``resume`` or ``recycle``.
+    verb: str
+    by: str
+    #: Unix seconds, by the broker's clock.
+    at: float
+
+
 # ---- from the supervisor to a worker
 
 
 class Drain(_Message, frozen=True):
     """Claim no more jobs, end those that run, and go."""
+
+
+class Steered(_Message, frozen=True):
+    """The supervisor's page says something new of whether the host takes jobs."""
 
 
 class ReportSuspended(_Message, frozen=True):
@@ -256,6 +277,15 @@ class Snapshot(_Message, frozen=True):
     processes: list[ProcessState]
 
 
+class HostAnswer(_Message, frozen=True):
+    """The answer to ``HostRequest``."""
+
+    request: str
+    done: bool
+    #: For the operator.
+    note: str
+
+
 Message = (
     Booted
     | LoadFailed
@@ -268,6 +298,8 @@ Message = (
     | DeclaredDead
     | Keeping
     | SnapshotRequest
+    | HostRequest
+    | Steered
     | Drain
     | ReportSuspended
     | DumpStacks
@@ -276,6 +308,7 @@ Message = (
     | Leave
     | Retire
     | Snapshot
+    | HostAnswer
 )
 
 

@@ -69,11 +69,21 @@ def preload_apps(settings: WorkerSettings) -> list[App] | None:
     except AiotaskError as error:
         logger.error("The app could not be loaded. %s", error, extra={"facts": {"event": "not_started"}})
         return None
-    if threading.active_count() > 1:
+    if lost := [thread.name for thread in threading.enumerate() if _is_lost(thread)]:
         logger.error(
-            "The app started a thread while it was imported, and threads do not survive a fork. "
+            f"The app started a thread while it was imported ({', '.join(lost[:5])}), and threads do not survive a "
+            "fork. "
             "Leave out --preload, or start the thread later.",
             extra={"facts": {"event": "not_started"}},
         )
         return None
     return apps
+
+
+def _is_lost(thread: threading.Thread) -> bool:
+    """Whether a fork loses what this thread does."""
+    # The SDK of OpenTelemetry starts its threads again in each process that is forked.
+    target = getattr(thread, "_target", None)
+    return thread is not threading.current_thread() and not str(getattr(target, "__module__", "")).startswith(
+        "opentelemetry.sdk."
+    )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from ..log.events import in_words
 from ..log.throttle import Throttle
 from .child import Child
+from .release import Release
 from .restarts import RestartDelay
 from .settings import WorkerSettings
 
@@ -28,11 +29,16 @@ class Replacements:
 
     Args:
         spawn: starts a process that is to replace one, if a board is free.
+        begun: called when all workers are going to be replaced.
     """
 
-    def __init__(self, settings: WorkerSettings, spawn: Callable[[Child], None]) -> None:
+    def __init__(self, settings: WorkerSettings, spawn: Callable[[Child], None], begun: Callable[[], None]) -> None:
         self._limit = settings.max_memory_per_child or 0
+        self._code = " (with the same code, since the app was preloaded)" if settings.preload else ""
+        #: Of the code that new processes load.
+        self.release = Release()
         self._spawn = spawn
+        self._begun = begun
         self._rolling: deque[Child] = deque()
         # A process that has grown at once has a successor that will, too: without a delay they would only be replaced.
         self._growth = RestartDelay(LONGEST, EARLY)
@@ -41,9 +47,12 @@ class Replacements:
     # ---- an operator's
 
     def begin(self, children: Collection[Child]) -> None:
-        """Replace all workers, one by one."""
+        """Replace all workers, one by one, with the code that is there now."""
+        logger.info("Replacing the worker processes one by one%s.", self._code)
+        self.release = Release()
         self._rolling = deque(child for child in children if not child.draining)
         self._warnings.reset()
+        self._begun()
 
     def give_up(self) -> None:
         """Leave the workers in service that have not been replaced."""

@@ -30,15 +30,15 @@ from .health.bulletin import Bulletin
 from .health.sockets import ProbeSockets
 from .keeper_care import KeeperCare
 from .leftovers import Leftovers
-from .messages import InService, Oversized, SnapshotRequest
+from .messages import HostRequest, InService, Oversized, SnapshotRequest
 from .preload import check_memory_limit, import_library, preload_apps
-from .release import Release
 from .reload import start_watching
 from .replacements import Replacements
 from .restarts import RestartAllowance, RestartDelay
 from .served_apps import ServedApps
 from .settings import WorkerSettings
 from .signals import Signals, Terminal
+from .steering import Steering
 from .stops import Stops
 from .title import set_title
 from .watch.blame import blame
@@ -94,16 +94,17 @@ class Supervisor:
         self._restart_delay = RestartDelay(10.0)
         self._restart_allowance = RestartAllowance(10.0 * settings.concurrency, 1.0 * settings.concurrency)
         self._bulletin = Bulletin(settings.grace + KEEPER_TIMEOUT + TICK_INTERVAL)
+        self._vitals = self._bulletin.vitals
         self._probe_sockets = ProbeSockets(settings.health_host, settings.health_port)
         self._keeper_care = KeeperCare(
             settings,
             self._boards.all,
-            self._bulletin.vitals,
+            self._vitals,
             self._probe_sockets,
             partial(self._fork, dies_with_parent=False),
         )
-        self._release = Release()
-        self._replacements = Replacements(settings, self._spawn)
+        self._replacements = Replacements(settings, self._spawn, self._bulletin.reloading)
+        self._steering = Steering(self._vitals, self._replacements.begin)
         self._watchdog = Watchdog(settings.blocked_loop, settings.long_job, settings.threads)
         self._stops = Stops(settings.stopped_process)
         self._leftovers = Leftovers()
@@ -207,8 +208,9 @@ class Supervisor:
 
         def live(child: Child) -> int:
             self._probe_sockets.close()
-            given = child.command_end, child.report_end, child.stacks, child.words, self._release
-            return run_worker(self._settings, WorkerResources(board, child.number, self._host, *given), self._preloaded)
+            pipes, release, vitals = (child.command_end, child.report_end), self._replacements.release, self._vitals
+            given = board, child.number, self._host, *pipes, child.stacks, child.words, release, vitals
+            return run_worker(self._settings, WorkerResources(*given), self._preloaded)
 
         child = self._fork(self._count + 1, board, live, dies_with_parent=True)
         if child is None:
@@ -238,6 +240,8 @@ class Supervisor:
             match message:
                 case SnapshotRequest(request=request):
                     self._watchdog.gather(self._all(), partial(child.send_snapshot, request))
+                case HostRequest():
+                    child.send(self._steering.obey(message, self._children.values()))
                 case Oversized(size=size):
                     self._replacements.oversize(child, size)
                 case InService():
@@ -282,7 +286,7 @@ class Supervisor:
         found = blame(facts.end, facts.started, self._signal_counts.count(facts.end, facts.started))
         for death in facts.deaths(found):
             self._keeper_care.report(death)
-        self._bulletin.vitals.ended(facts.why)
+        self._vitals.ended(facts.why)
         child.close()
         self._boards.give_back(child.board)
         for other in self._children.values():
@@ -335,11 +339,7 @@ class Supervisor:
             logger.info("The terminal was closed.")
             self._stop(now=False)
         elif number == signal.SIGHUP:
-            code = " (with the same code, since the app was preloaded)" if self._settings.preload else ""
-            logger.info("Replacing the worker processes one by one%s.", code)
-            self._release = Release()
             self._replacements.begin(self._children.values())
-            self._bulletin.reloading()
         elif number in (signal.SIGTTIN, signal.SIGTTOU):
             wanted = self._wanted + (1 if number == signal.SIGTTIN else -1)
             self._wanted = min(self._boards.most, max(1, wanted))

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..loops.agent import agent, hide_agents
 
-__all__ = ["run_loop"]
+__all__ = ["log_fault", "log_left", "run_loop"]
+
+logger = logging.getLogger("aiotask.worker")
+
+
+def log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that no code awaits, as asyncio does; a log handler that fails must not break the loop."""
+    with contextlib.suppress(Exception):
+        loop.default_exception_handler(context)
+
+
+def log_left(error: BaseException) -> None:
+    """Log an error that has left the loop."""
+    with contextlib.suppress(Exception):
+        logger.error(
+            "A task or callback in the event loop raised %r, which is meant to end a process. The worker keeps "
+            "running, and a job that awaits the task gets the error.",
+            error,
+            exc_info=error,
+        )
 
 
 def run_loop(main: Coroutine[Any, Any, None], left: Callable[[BaseException], None]) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from ..app import App
 from ..context import job_fields
@@ -45,6 +44,7 @@ from .board import HEARTBEAT_INTERVAL, SharedBoard
 from .declared import declare_when_up
 from .folders import enter_folder
 from .fork import Exit, in_a_line
+from .health.vitals import Vitals
 from .in_service import in_service
 from .interrupts import MainThreadInterrupts
 from .job_context import initial_context
@@ -62,6 +62,7 @@ from .messages import (
     LoopBroke,
     Oversized,
     ReportSuspended,
+    Steered,
     SuspendedJob,
     SuspendedJobs,
     WantsReplacement,
@@ -75,7 +76,7 @@ from .settings import WorkerSettings
 from .watch.oom_kills import go_first
 from .watch.stack_file import Stacks
 from .watch.stderr_file import LastWords
-from .worker_loop import run_loop
+from .worker_loop import log_fault, log_left, run_loop
 
 __all__ = ["WorkerResources", "run_worker"]
 
@@ -97,6 +98,8 @@ class WorkerResources:
     words: LastWords
     #: When the code was started that this process loads.
     release: Release
+    #: The supervisor's page.
+    vitals: Vitals
 
 
 #: Signals that a worker process handles itself.
@@ -139,12 +142,6 @@ def run_worker(settings: WorkerSettings, resources: WorkerResources, preloaded: 
     except BaseException as error:
         send_message(resources.reports, LoopBroke(in_a_line(error)))
         raise
-
-
-def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that no code awaits, as asyncio does; a log handler that fails must not break the loop."""
-    with contextlib.suppress(Exception):
-        loop.default_exception_handler(context)
 
 
 class WorkerProcess:
@@ -208,7 +205,7 @@ class WorkerProcess:
 
     def _loop(self) -> None:
         try:
-            run_loop(self._main(), self._left)
+            run_loop(self._main(), log_left)
         except BaseException as error:
             # At once: tasks that would be cancelled now would seem to have ended by themselves. And without fail: the
             # streams of this process are in the hands of user code, too.
@@ -221,18 +218,9 @@ class WorkerProcess:
         finally:
             self._lane.stop()
 
-    def _left(self, error: BaseException) -> None:
-        with contextlib.suppress(Exception):
-            logger.error(
-                "A task or callback in the event loop raised %r, which is meant to end a process. The worker keeps "
-                "running, and a job that awaits the task gets the error.",
-                error,
-                exc_info=error,
-            )
-
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_log_fault)
+        loop.set_exception_handler(log_fault)
         await self._fork.loops.add()
         loop.add_reader(self._resources.commands, self._receive)
         loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
@@ -285,7 +273,10 @@ class WorkerProcess:
                 recorded=each.facts.result_db is not None,
                 source=unit.source,
             ),
-            Surroundings(self._lane, resources.board, self._seats, self._solitude, hooks, self._until, self._declarer),
+            Surroundings(
+                *(self._lane, resources.board, self._seats, self._solitude, hooks, self._until, self._declarer),
+                resources.vitals.is_drained,
+            ),
             EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
             sink=partial(resources.board.metrics.add, each.facts.label),
@@ -357,6 +348,9 @@ class WorkerProcess:
             match message:
                 case Drain():
                     self._drain()
+                case Steered():
+                    for worker in self._workers:
+                        worker.steered()
                 case ReportSuspended():
                     self._report_suspended()
                 case DumpStacks():

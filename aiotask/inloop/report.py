@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
 
 from ..brokers.metrics import Observed
+from ..keeper.busy import Busy
 from ..keeper.report import MemoryLedger, Source, table_of
 from ..settings import environment, own_version
 from ..values.report import HostReport, ProcessReport, RunningJob
 from ..worker.budget import resident
 from ..worker.measures import MetricsTable
-from ..worker.run import Run
+from .watch import InLoopWatch
 
 __all__ = ["in_loop_source"]
 
@@ -21,16 +21,15 @@ __all__ = ["in_loop_source"]
 _MOST = 100
 
 
-def in_loop_source(
-    table: MetricsTable, host: str, names: Callable[[], list[str]], runs: Callable[[], Iterable[Run]]
-) -> Source:
+def in_loop_source(table: MetricsTable, host: str, watch: InLoopWatch) -> Source:
     """The source of the reports of one unit.
 
     Args:
         table: what its worker has counted.
-        names: the names of the worker on the broker.
-        runs: those that go on; called in the thread of the keeper.
+        watch: what goes on in its loop; asked in the thread of the keeper.
     """
+
+    busy = Busy()
 
     def counted() -> Observed:
         tasks, queues, errors = table.read()
@@ -47,12 +46,20 @@ def in_loop_source(
                 round(run.started_mono + run.timeout - now, 3) if run.timeout else None,
                 waits=run.waits > 0,
             )
-            for run in runs()
+            for run in watch.runs()
             if run.started_mono
         ]
         found.sort(key=lambda job: -job.seconds)
         used = os.times()
-        process = ProcessReport(os.getpid(), names(), resident(), used.user + used.system, running=len(found))
+        drained_at, drained_by = watch.drained
+        process = ProcessReport(
+            os.getpid(),
+            watch.names(),
+            resident(),
+            used.user + used.system,
+            running=len(found),
+            busy=busy.of(os.getpid(), used.user + used.system),
+        )
         return HostReport(
             host,
             pid=os.getpid(),
@@ -64,6 +71,8 @@ def in_loop_source(
             serving=1,
             processes=[process],
             running=found[:_MOST],
+            drained_at=drained_at,
+            drained_by=drained_by,
         )
 
     async def turn() -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ..log.events import EventLog, JobEvent
+from ..wire.control import Ask
 from ..worker import executor
 from ..worker.run import Run
 from ..worker.stacks import Frame, awaits, frames_of, place, text
@@ -41,6 +42,8 @@ class InLoopWatch:
         self.workers: list[Worker] = []
         self._turns = 0
         self._long: set[tuple[str, float]] = set()
+        #: Since when the worker takes no new jobs (Unix seconds, by the broker's clock; 0: it takes them), and by whom.
+        self.drained: tuple[float, str] = (0.0, "")
 
     async def run(self) -> None:
         """Watch until cancelled, or until the worker's loop is closed."""
@@ -112,6 +115,30 @@ class InLoopWatch:
             # The worker may change its table while this thread reads it.
             found += [run for worker in self.workers for run in worker.suspended]
         return found
+
+    def is_drained(self) -> bool:
+        """Whether the worker takes no new jobs."""
+        return self.drained[0] > 0.0
+
+    def obey(self, ask: Ask) -> tuple[bool, str]:
+        """Do what an operator asks of this process: whether it was done, and a note."""
+        if ask.verb == "drain" and not self.is_drained():
+            return self._steer((ask.at, ask.by), "It takes no new jobs; what runs ends as usual.")
+        if ask.verb == "drain":
+            return True, f"It was drained already, by {self.drained[1] or 'somebody'}."
+        if ask.verb == "resume" and self.is_drained():
+            return self._steer((0.0, ""), "It takes jobs again.")
+        if ask.verb == "resume":
+            return False, "It was not drained."
+        return False, "This worker runs inside another program, which has to be restarted itself."
+
+    def _steer(self, drained: tuple[float, str], note: str) -> tuple[bool, str]:
+        self.drained = drained
+        for worker in self.workers:
+            # The loop of a program that ends is closed.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(worker.steered)
+        return True, note
 
     async def snapshot(self) -> tuple[list[dict[str, Any]], str]:
         """This process with its jobs and stacks, for ``Requests``."""

@@ -25,6 +25,7 @@ from ..log.events import EventLog
 from ..log.records import add_job_fields
 from ..loops.agent import agent
 from ..loops.async_block import async_block
+from ..wire.control import Ask
 from ..wire.serializer import check_annotations
 from ..worker.declaring import Declarer
 from ..worker.executor import Guard, call_sync
@@ -130,7 +131,7 @@ class _KeeperThread:
         running = [agent(self.watch.run())]
         for unit, keeper in zip(self._units, keepers, strict=True):
             running.append(agent(keeper.run_for_ever(unit.connect_keeper)))
-            running.append(agent(keeper.listen(lambda id: None, self.watch.snapshot)))
+            running.append(agent(keeper.listen(lambda id: None, self.watch.snapshot, partial(self._obey, keeper))))
         await self._stop.wait()
         for task in running:
             task.cancel()
@@ -138,6 +139,11 @@ class _KeeperThread:
         for keeper in keepers:
             await keeper.leave(())
             await keeper.close()
+
+    async def _obey(self, keeper: Keeper, ask: Ask) -> tuple[bool, str]:
+        obeyed = self.watch.obey(ask)
+        await keeper.report_now()
+        return obeyed
 
     def _keeper(self, unit: Unit, table: MetricsTable) -> Keeper:
         # The tables of rows are their history.
@@ -150,7 +156,7 @@ class _KeeperThread:
             reading=reading,
             recorder=recorder,
             relay=relay,
-            source=in_loop_source(table, self._host, self.watch.names, self.watch.runs),
+            source=in_loop_source(table, self._host, self.watch),
         )
 
     async def end(self) -> None:
@@ -205,7 +211,9 @@ async def in_loop_worker(
     keeper.start()
     lane, guard, board = SyncLane(), Guard(), NoBoard()
     declaring = Declarer(declarer(units[0].app))
-    around = Surroundings(lane, board, Seats(max_in_flight), until=until, declarer=declaring)
+    around = Surroundings(
+        lane, board, Seats(max_in_flight), until=until, declarer=declaring, is_drained=keeper.watch.is_drained
+    )
     recorded = [writer is not None and unit.rows is None for unit in units]
     workers = [_worker(*each, around, host) for each in zip(units, recorded, tables, strict=True)]
     keeper.watch.workers = [worker for worker, _ in workers]

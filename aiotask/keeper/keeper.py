@@ -23,7 +23,7 @@ from ..values.report import HostReport
 from .agenda import Agenda
 from .expiry import Expiries
 from .lease import Lease
-from .operator import Requests, Snapshot
+from .operator import Obey, Requests, Snapshot
 from .promoter import Due
 from .recording import Recorder, Recording
 from .recovery import Death, Recovery
@@ -151,16 +151,16 @@ class Keeper:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def listen(self, cancelled: Callable[[str], None], snapshot: Snapshot) -> None:
+    async def listen(self, cancelled: Callable[[str], None], snapshot: Snapshot, obey: Obey) -> None:
         """Handle the cancels and control messages for this host until cancelled.
 
         Args:
             cancelled: called with the id of each job of this host that is cancelled.
-            snapshot: its processes; see ``Requests``.
+            snapshot, obey: what is asked of its processes; see ``Requests``.
         """
         noticed: set[str] = set()
         wake = asyncio.Event()
-        requests = Requests(self._broker, self._secrets, self._app, self._host, snapshot)
+        requests = Requests(self._broker, self._secrets, self._app, self._host, snapshot, obey)
 
         def on_notices(notices: list[Notice]) -> None:
             for notice in notices:
@@ -204,6 +204,11 @@ class Keeper:
                 await self.recovery.scan()
 
     # ---- what others are told
+
+    async def report_now(self) -> None:
+        """Report at once how the host is, since that has changed."""
+        if self._reporter is not None:
+            await self._reporter.report_now()
 
     def _complete(self, report: HostReport, took: float) -> HostReport:
         return replace(report, recovered=self.recovery.moved, broker=round(took, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -22,8 +23,10 @@ logger = logging.getLogger("aiotask.keeper")
 
 #: Seconds between two reports.
 INTERVAL = 5.0
-#: Tasks and queues in one call.
-_BATCH = 100
+#: Seconds that the answer to an operator waits for the report after it at most.
+REPORT_TIMEOUT = 1.0
+#: Tasks and queues in one call; characters of a release in the history of the charts.
+_BATCH, _RELEASE = 100, 60
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +89,8 @@ class Reporter:
         self._complete = complete
         #: Seconds that the last report took.
         self.took = 0.0
+        self._hurried = asyncio.Event()
+        self._awaited: list[asyncio.Future[None]] = []
         self._report_error = ErrorReporter(
             logger, "The broker refused the report of this host; trying again: %s", KEEPER_LOG_DELAY
         )
@@ -94,12 +99,25 @@ class Reporter:
         """Report until cancelled."""
         await self._source.turn()
         while True:
+            self._hurried.clear()
+            awaited, self._awaited = self._awaited, []
             try:
                 await self.tick()
             except BrokerError as error:
                 if not isinstance(error, ConnectionLost):
                     self._report_error(error)
-            await asyncio.sleep(INTERVAL)
+            for each in awaited:
+                each.cancel()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurried.wait(), INTERVAL)
+
+    async def report_now(self) -> None:
+        """Have the next report made at once, since faces should see the host as it is now; return after it, or after
+        ``REPORT_TIMEOUT``."""
+        awaited = asyncio.get_running_loop().create_future()
+        self._awaited.append(awaited)
+        self._hurried.set()
+        await asyncio.wait((awaited,), timeout=REPORT_TIMEOUT)
 
     async def tick(self) -> None:
         """Report once.
@@ -117,7 +135,10 @@ class Reporter:
         sequence = state.sequence
         for part in _parts(_difference(state.sending, state.sent)):
             sequence += 1
-            report = encode_report(self._complete(self._source.report(), self.took))
+            now = self._source.report()
+            if now.release and sequence == state.sequence + 1:
+                part = msgspec.structs.replace(part, releases={now.release[:_RELEASE]: 1})
+            report = encode_report(self._complete(now, self.took))
             await self._broker.observe(self._host, sequence, part, report)
         ledger.write(State(sequence, state.sending))
         self.took = time.monotonic() - began

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Push, special_of
-from ..brokers.schedules import UNPLANNED, Due, Fire, Schedules, ScheduleState
+from ..brokers.schedules import BATCH_SCHEDULES, UNPLANNED, Due, Fire, Schedules, ScheduleState
 from ..errors import AiotaskError, BrokerError, ConfigError, ConnectionLost, SealError
 from ..job import encode_job
 from ..log.throttle import KEEPER_LOG_DELAY, ErrorReporter, Throttle
@@ -22,8 +22,8 @@ __all__ = ["Scheduler"]
 
 logger = logging.getLogger("aiotask.keeper")
 
-#: Schedules that one look reads.
-_LOOK = 100
+#: Schedules that one look reads; what is sent of them goes in two calls.
+_LOOK = BATCH_SCHEDULES
 #: Seconds within which ``hear`` is called again: what is due later is heard of in time.
 _SOON = 0.25
 #: Seconds between two looks where all that is due cannot be run here.

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from .records import FIELDS, JOB
+from .records import FIELDS, JOB, TRACE
 
 __all__ = ["JsonFormatter", "LineFormatter", "error_type", "is_ours", "shortened"]
 
@@ -187,7 +187,7 @@ def _with_extra(line: dict[str, Any], record: logging.LogRecord) -> dict[str, An
     job = getattr(record, JOB, _NO_FACTS)
     clashing: dict[str, Any] = {}
     for key, value in vars(record).items():
-        if key in FIELDS:
+        if key in FIELDS or (key in TRACE and key in job):
             if job and value != job.get(key):
                 clashing[key] = value
         elif key in line:

@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import thread as pools
 from typing import Any
 
-__all__ = ["FIELDS", "JOB", "add_job_fields"]
+__all__ = ["FIELDS", "JOB", "TRACE", "add_job_fields", "add_trace_fields"]
 
 #: Attributes of a record that name the job; outside a job they are empty.
 FIELDS = ("job_id", "task", "attempt", "queue", "worker")
+#: The same for the trace that the job is part of, where tracing is in use; hexadecimal, as OpenTelemetry writes them.
+TRACE = ("trace_id", "span_id")
 #: Attribute with all fields once more, which no ``extra`` of user code replaces.
 JOB = "aiotask_job"
 
 _nowhere: Mapping[str, Any] = {"job_id": "", "task": "", "attempt": 0, "queue": "", "worker": ""}
 
 _job: Callable[[], Mapping[str, Any] | None] | None = None
+_trace: Callable[[], Mapping[str, str]] | None = None
 _worker = ""
 
 
@@ -26,7 +29,7 @@ class _Attributes(dict[str, Any]):
     pass a ``task`` or a ``job_id`` of its own: those may be replaced."""
 
     def __contains__(self, key: object) -> bool:
-        return key not in FIELDS and super().__contains__(key)
+        return key not in FIELDS and key not in TRACE and super().__contains__(key)
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         return dict, (dict(self),)
@@ -61,9 +64,27 @@ def add_job_fields(job: Callable[[], Mapping[str, Any] | None], worker: str = ""
     _follow_threads()
 
 
+def add_trace_fields(trace: Callable[[], Mapping[str, str]]) -> None:
+    """Add the trace to records that name their job, from now on; to the other ones empty fields.
+
+    Args:
+        trace: the ``TRACE`` of this thread or asyncio task; empty: there is none.
+    """
+    global _trace, _nowhere
+    _trace, _nowhere = trace, {**_nowhere, **dict.fromkeys(TRACE, "")}
+
+
+def _here() -> Mapping[str, Any] | None:
+    """The fields of the job that runs in this context; None: there is none."""
+    fields = _job() if _job is not None else None
+    if fields is None or _trace is None:
+        return fields
+    return {**fields, **dict.fromkeys(TRACE, ""), **_trace()}
+
+
 def _fields() -> Mapping[str, Any]:
     """The fields of the job that runs in this context, or of the one that has started this thread."""
-    fields = (_job() if _job is not None else None) or getattr(threading.current_thread(), JOB, None)
+    fields = _here() or getattr(threading.current_thread(), JOB, None)
     if fields is None:
         return _nowhere
     return {**fields, "worker": _worker} if _worker else fields
@@ -74,8 +95,7 @@ def _follow_threads() -> None:
     begin = threading.Thread.start
 
     def start(self: threading.Thread) -> None:
-        fields = _job() if _job is not None else None
-        fields = fields or getattr(threading.current_thread(), JOB, None)
+        fields = _here() or getattr(threading.current_thread(), JOB, None)
         if fields is not None and getattr(self, "_target", None) is not pools._worker:
             setattr(self, JOB, fields)
         begin(self)

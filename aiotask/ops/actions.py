@@ -6,6 +6,7 @@ A verb is one permission and one line of the audit: the line is written when the
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,10 +19,12 @@ from ..brokers.pauses import Pause
 from ..client.schedules import Timetable
 from ..errors import AiotaskError
 from ..inspector import JobFilter
+from ..settings import check_name
 from . import ask, cancel, graphs, letters, limits, pauses, schedules
 from .audit import DONE, FAILED, REFUSED, STOPPED, AuditLine, note
-from .bulk import Action, Bulk, Done, resend_ids, run_ids_now
+from .bulk import Action, Bulk, Done, move_ids, resend_ids, run_ids_now
 from .connection import Connection, Place, inspectors
+from .refusals import Refusals
 from .visitors import NotAllowed, Verb, Visitor
 
 __all__ = ["LETTER_PERMISSIONS", "PERMISSIONS", "Actions", "Letters", "Matching", "filter_words"]
@@ -32,6 +35,7 @@ PERMISSIONS = {
     Action.PURGE: Verb.PURGE,
     Action.RUN_NOW: Verb.RUN_NOW,
     Action.RESEND: Verb.RESEND,
+    Action.MOVE: Verb.MOVE,
 }
 #: The permission of each verb of dead letters.
 LETTER_PERMISSIONS: dict[letters.Verb, Verb] = {"replay": Verb.REPLAY, "delete": Verb.DISCARD}
@@ -64,11 +68,15 @@ class Actions:
     """What one visitor can do with the apps at one place.
 
     Every verb raises ``NotAllowed`` if the visitor may not do it, and else what the function of ``ops`` raises.
+
+    Args:
+        refusals: those of the face through which the visitor acts.
     """
 
-    def __init__(self, place: Place, visitor: Visitor) -> None:
+    def __init__(self, place: Place, visitor: Visitor, refusals: Refusals | None = None) -> None:
         self.place = place
         self.visitor = visitor
+        self._refusals = refusals or Refusals()
 
     def may(self, verb: Verb) -> bool:
         return verb in self.visitor.may
@@ -81,6 +89,7 @@ class Actions:
             named = msgspec.structs.replace(pause, by=self.visitor.name[:100])
             change = await pauses.change(act.place, named, resume=False)
             act.counts[change.app] += 1
+            act.said = pause.why
             return change
 
     async def resume(self, pause: Pause) -> pauses.Change:
@@ -114,6 +123,14 @@ class Actions:
             act.count(found, lambda each: each["did"] == "done")
             return found
 
+    async def move(self, ids: Sequence[str], to: str) -> list[dict[str, Any]]:
+        """Put jobs into another queue, under their ids."""
+        check_name(to, "a queue")
+        async with self._act(Verb.MOVE, f"{_jobs(ids)} to queue {to}") as act:
+            found = await move_ids(ids, to, act.place)
+            act.count(found, lambda each: each["did"] == "done")
+            return found
+
     async def move_letters(self, verb: letters.Verb, ids: Sequence[str]) -> letters.Done:
         """Replay or delete dead letters."""
         async with self._act(LETTER_PERMISSIONS[verb], _many(ids, "dead letter")) as act:
@@ -133,10 +150,17 @@ class Actions:
     # ---- what a filter finds
 
     @asynccontextmanager
-    async def matching(self, action: Action, wanted: JobFilter) -> AsyncIterator[Matching]:
-        """A bulk action on the jobs that match: count them, then run it."""
-        async with self._checked(PERMISSIONS[action], filter_words(wanted)) as opened:
-            yield Matching(self, action, wanted, opened)
+    async def matching(self, action: Action, wanted: JobFilter, to: str = "") -> AsyncIterator[Matching]:
+        """A bulk action on the jobs that match: count them, then run it.
+
+        Args:
+            to: the queue to which they are moved.
+        """
+        if action is Action.MOVE:
+            check_name(to, "a queue")
+        subject = f"{filter_words(wanted)}{f' to queue {to}' if to else ''}"
+        async with self._checked(PERMISSIONS[action], subject) as opened:
+            yield Matching(self, PERMISSIONS[action], subject, Bulk(action, wanted, opened, to), opened)
 
     @asynccontextmanager
     async def letters(self, verb: letters.Verb, wanted: letters.Filter) -> AsyncIterator[Letters]:
@@ -148,11 +172,20 @@ class Actions:
 
     # ---- schedules, limits, hosts
 
+    async def pause_schedule(self, name: str, why: str = "") -> dict[str, Any]:
+        """Pause a schedule, in the name of the visitor; as it is then."""
+        pause = functools.partial(Timetable.pause, by=self.visitor.name, why=why)
+        async with self._act(Verb.PAUSE, f"schedule {name}") as act:
+            found = await schedules.steer(act.place, name, pause)
+            act.counts[found["app"]] += 1
+            act.said = why
+            return found
+
     async def steer_schedule(self, verb: Verb, name: str) -> dict[str, Any]:
-        """Pause, resume or remove a schedule; as it is then."""
-        steps = {Verb.PAUSE: Timetable.pause, Verb.RESUME: Timetable.resume, Verb.REMOVE: Timetable.remove}
+        """Resume or remove a schedule; as it is then."""
+        step = {Verb.RESUME: Timetable.resume, Verb.REMOVE: Timetable.remove}[verb]
         async with self._act(verb, f"schedule {name}") as act:
-            found = await schedules.steer(act.place, name, steps[verb])
+            found = await schedules.steer(act.place, name, step)
             act.counts[found["app"]] += 1
             return found
 
@@ -184,13 +217,23 @@ class Actions:
             act.counts.update(each.name for each in act.opened for _ in range(sum(map(bool, answers.values()))))
             return answers
 
+    async def steer_hosts(self, verb: Verb, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Drain, resume or recycle hosts: what became of it on each. A name may be cut where it stays clear."""
+        async with self._act(verb, _many(names, "host")) as act:
+            hosts = [host for name in names for host in await ask.live_hosts(act.place, name)]
+            found = await ask.steer_hosts(hosts, verb, self.visitor.name)
+            act.count(found, lambda each: each["did"] == "done")
+            return found
+
     # ---- the permission and the line
 
     async def refuse(self, verb: Verb, subject: str) -> NotAllowed:
         """The error for a verb that the visitor may not do, with its line."""
-        error = NotAllowed(self.visitor, verb)
-        async with inspectors(self.place) as opened:
-            await self._note(opened, verb, subject, 0, REFUSED, "")
+        error, visitor = NotAllowed(self.visitor, verb), self.visitor
+        line = self._refusals.admit(AuditLine(visitor.name, visitor.source, verb, subject, 0, REFUSED))
+        if line is not None:
+            async with inspectors(self.place) as opened:
+                await note(opened, line)
         return error
 
     @asynccontextmanager
@@ -233,18 +276,18 @@ class Actions:
         self, opened: Sequence[Connection], verb: Verb, subject: str, number: int, ended: str, said: str
     ) -> None:
         visitor = self.visitor
-        await note(opened, visitor, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said))
+        await note(opened, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said))
 
 
 class Matching:
     """A bulk action on jobs that match a filter, of a visitor who may do it."""
 
-    def __init__(self, actions: Actions, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
+    def __init__(self, actions: Actions, verb: Verb, subject: str, bulk: Bulk, opened: Sequence[Connection]) -> None:
         self._actions = actions
-        self._verb = PERMISSIONS[action]
-        self._subject = filter_words(wanted)
+        self._verb = verb
+        self.subject = subject
         self.opened = opened
-        self._bulk = Bulk(action, wanted, opened)
+        self._bulk = bulk
 
     async def count(self) -> int:
         """The number of jobs that match now; it stops at ``MOST_COUNTED``."""
@@ -253,7 +296,7 @@ class Matching:
     async def run(self, done: Done, progress: Callable[[int], None]) -> None:
         """Do it; ``done`` says what has become of the jobs, also where this is interrupted."""
         act = _Act(self._actions.place, self.opened)
-        async with self._actions.audited(self._verb, self._subject, act):
+        async with self._actions.audited(self._verb, self.subject, act):
             try:
                 await self._bulk.run(done, progress)
             finally:
@@ -305,6 +348,7 @@ def filter_words(wanted: JobFilter) -> str:
         *([f"in queue {wanted.queue}"] if wanted.queue else []),
         *([f"of task {wanted.task}"] if wanted.task else []),
         *([f"whose id begins with {wanted.prefix}"] if wanted.prefix else []),
+        *([f"containing {wanted.text}"] if wanted.text else []),
     ]
     return f"jobs {', '.join(parts)}" if parts else "all jobs"
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from ..brokers import features
+from ..brokers import features, schedules_of
 from ..brokers.pauses import Pause
-from ..brokers.technology import HISTORY
+from ..brokers.technology import HISTORY, SCHEDULES
 from ..inspector import QueueInfo, WorkerInfo
 from ..log.events import in_words
+from .attention import attention_of
 from .check import Check, State
 from .connection import Connection
+from .hosts import hosts_of
 from .pauses import pauses_of, resume_command
+from .schedules import disputed
 
 __all__ = ["about_app"]
 
@@ -27,10 +30,14 @@ async def about_app(connection: Connection) -> list[Check]:
     workers = await inspector.workers()
     checks = [_workers(name, len(workers), sum(queue.pending for queue in queues))]
     checks += _unconsumed(name, queues, workers)
+    checks += await _about_hosts(connection, workers)
     if HISTORY in features(connection.broker.url):
         checks.append(_backlog(name, await inspector.unrecorded()))
     pauses = await pauses_of(connection)
     checks += [_paused(name, pause) for pause in pauses]
+    if SCHEDULES in features(connection.broker.url):
+        declared = await schedules_of(connection.broker).declared_schedules()
+        checks += [Check(f"{name}: schedules", State.WARN, each) for each in disputed(declared)]
     if parked := sum(queue.parked for queue in queues):
         fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
         detail = f"jobs that no worker could run: {parked:,}"
@@ -48,6 +55,20 @@ async def about_app(connection: Connection) -> list[Check]:
         fix = "Give every sender and worker the same AIOTASK_SECRET."
         checks.append(Check(f"{name}: set aside", State.WARN, f"messages without a valid seal: {rejected:,}", fix))
     return checks
+
+
+async def _about_hosts(connection: Connection, workers: Sequence[WorkerInfo]) -> list[Check]:
+    """What the overview of the dashboard says of workers and hosts; of the rest the other checks speak."""
+    if not workers:
+        return []
+    inspector = connection.inspector
+    stats, facts, hosts = await inspector.stats(), await inspector.facts(), await hosts_of(connection)
+    said = attention_of(stats, workers, [], facts, 0, 0, hosts)
+    return [
+        Check(f"{connection.label}: hosts", State.WARN, f"{each.what} {each.rest}".strip(), each.fix)
+        for each in said
+        if each.kind in ("workers", "job")
+    ]
 
 
 def _paused(name: str, pause: Pause) -> Check:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..brokers.pauses import Pause
 from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
 from ..log.events import in_words
-from .hosts import SILENT, skews
+from .hosts import SILENT, drained, skews
 
 __all__ = ["Attention", "attention_of"]
 
@@ -98,6 +98,9 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
             rest = f"has not been heard of for {in_words(host['age'])}: it is gone, or cannot reach the server."
             found.append(Attention(True, f"Host {name}", rest, kind="workers"))
             continue
+        if rest := drained(host):
+            fix = f"To end that: aiotask workers resume {host['host']}"
+            found.append(Attention(False, f"Host {name}", rest, fix, "workers"))
         found += [_about_still(name, host, each) for each in host["processes"] if each["still"] >= _STILL]
         # Processes that have just begun do not serve yet.
         if host["wanted"] > host["serving"] and host["exits"] and not host["stopping"]:

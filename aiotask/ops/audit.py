@@ -14,7 +14,6 @@ from ..brokers.technology import AUDIT
 from ..errors import BrokerError, SealError
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
-from .visitors import Visitor
 
 __all__ = ["AUDIT_LINES", "DONE", "FAILED", "REFUSED", "STOPPED", "AuditLine", "note", "read_audit"]
 
@@ -48,7 +47,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AuditLine).decode
 
 
-async def note(opened: Iterable[Connection], visitor: Visitor, line: AuditLine) -> None:
+async def note(opened: Iterable[Connection], line: AuditLine) -> None:
     """Write a line into the log, and keep it with every app that was concerned.
 
     What was done is done: that a server cannot keep the line is logged, and no error.
@@ -61,7 +60,8 @@ async def note(opened: Iterable[Connection], visitor: Visitor, line: AuditLine) 
         if AUDIT not in features(each.broker.url):
             continue
         try:
-            await audit_of(each.broker).note_action(Sealer(each.secrets, "audit").seal(_encode(line)))
+            sealed = Sealer(each.secrets, "audit").seal(_encode(line))
+            await audit_of(each.broker).note_action(sealed, refused=line.ended == REFUSED)
         except BrokerError as error:
             logger.warning("The line above is in this log alone, since the server cannot keep it: %s", error)
 
@@ -88,13 +88,14 @@ def _quoted(text: str) -> str:
 
 
 async def read_audit(place: Place, limit: int) -> list[dict[str, Any]]:
-    """The newest actions of the named app or of all apps, the newest first."""
+    """The newest actions and refusals of the named app or of all apps, the newest first."""
     found: list[dict[str, Any]] = []
     async with inspectors(place) as opened:
         for each in opened:
             if AUDIT in features(each.broker.url):
                 sealer = Sealer(each.secrets, "audit")
-                for entry in await audit_of(each.broker).actions(limit):
+                audit = audit_of(each.broker)
+                for entry in [*await audit.actions(limit), *await audit.actions(limit, refused=True)]:
                     found.append({"app": each.name, "at": entry.at, **_opened(sealer, entry.sealed)})
     return sorted(found, key=lambda line: -line["at"])[:limit]
 

@@ -6,28 +6,33 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..brokers import due_now_of, features
-from ..brokers.technology import DUE_NOW
-from ..client.bulk import Action, BulkAction, Done, resent
+from ..brokers import due_now_of, features, moving_of
+from ..brokers.technology import DUE_NOW, MOVE
+from ..client.bulk import MOVABLE, Action, BulkAction, Done, move_of, resent
 from ..errors import AiotaskError, ConfigError, SealError
 from ..history.resultdb import ResultDB
-from ..inspector import JobFilter
+from ..inspector import JobFilter, WorkerInfo
 from ..job import RESULT_TTL, Job, decode_job
 from ..job import ids as new_ids
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
+from .likely import likely
 
-__all__ = ["MOST_COUNTED", "Action", "Bulk", "Done", "resend_ids", "run_ids_now"]
+__all__ = ["MOST_COUNTED", "Action", "Bulk", "Done", "move_ids", "resend_ids", "run_ids_now", "told_if_unserved"]
 
 #: Jobs that are counted before an action at most.
 MOST_COUNTED = 10_000
 
 
 class Bulk:
-    """One action on all jobs of some apps that match a filter."""
+    """One action on all jobs of some apps that match a filter.
 
-    def __init__(self, action: Action, wanted: JobFilter, opened: Sequence[Connection]) -> None:
-        self._actions = [(each.name, _action_on(each, action, wanted)) for each in opened]
+    Args:
+        to: the queue to which jobs are moved.
+    """
+
+    def __init__(self, action: Action, wanted: JobFilter, opened: Sequence[Connection], to: str = "") -> None:
+        self._actions = [(each.name, _action_on(each, action, wanted, to)) for each in opened]
         #: With how many jobs of each app it was done so far.
         self.by_app: Counter[str] = Counter()
 
@@ -51,9 +56,9 @@ class Bulk:
                 progress(done.seen)
 
 
-def _action_on(connection: Connection, action: Action, wanted: JobFilter) -> BulkAction:
+def _action_on(connection: Connection, action: Action, wanted: JobFilter, to: str) -> BulkAction:
     ttl = connection.app.result_ttl if connection.app is not None else RESULT_TTL
-    return BulkAction(action, wanted, connection.broker, connection.secrets, ttl)
+    return BulkAction(action, wanted, connection.broker, connection.secrets, ttl, to)
 
 
 # ---- by id
@@ -79,6 +84,51 @@ async def _run_now(opened: Sequence[Connection], id: str, place: Place) -> dict[
             return {**found, "did": "done", "said": "runs as soon as a worker takes it"}
         found["said"] = f"is not scheduled: it is {info.status}"
     return found
+
+
+async def move_ids(ids: Sequence[str], to: str, place: Place) -> list[dict[str, Any]]:
+    """Move jobs that no worker has to another queue; a dict for each id, in their order."""
+    async with inspectors(place) as opened:
+        able = [each for each in opened if MOVE in features(each.broker.url)]
+        return [await _move(able, id, to, place) for id in ids]
+
+
+async def _move(opened: Sequence[Connection], id: str, to: str, place: Place) -> dict[str, Any]:
+    found = {"id": id, "app": "", "did": "skipped", "said": f"unknown: {place.why_unknown}"}
+    for each in opened:
+        info = await each.inspector.job(id)
+        if info is None:
+            continue
+        found["app"] = each.name
+        if info.status not in MOVABLE:
+            return {**found, "said": f"is {info.status}: only jobs that wait for a worker or their time are moved"}
+        sealer = Sealer(each.secrets, "job")
+        try:
+            move = move_of(info, decode_job(sealer.open(info.sealed or b"")), sealer, to)
+        except SealError as error:
+            return {**found, "said": str(error)}
+        if isinstance(move, str):
+            return {**found, "said": move}
+        [is_done] = await moving_of(each.broker).move(to, [move])
+        if not is_done:
+            return {**found, "said": "had started or ended meanwhile"}
+        return {**found, "did": "done", "said": f"is in queue {to} now"}
+    return found
+
+
+async def told_if_unserved(queue: str, place: Place) -> str:
+    """A sentence if no live worker consumes a queue: a typing error, or a worker that is still to be started."""
+    async with inspectors(place) as opened:
+        workers = [worker for each in opened for worker in await each.inspector.workers()]
+    names = {str(name) for worker in workers for name in _queues_of(worker)}
+    if queue in names:
+        return ""
+    return f'No live worker consumes a queue "{queue}".{likely(queue, sorted(names))}'
+
+
+def _queues_of(worker: WorkerInfo) -> list[Any]:
+    queues = worker.facts.get("queues")
+    return queues if isinstance(queues, list) else []
 
 
 async def resend_ids(ids: Sequence[str], place: Place, db: str | None) -> list[dict[str, Any]]:

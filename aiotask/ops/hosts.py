@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from msgspec.structs import asdict
@@ -11,10 +12,11 @@ from ..brokers import features
 from ..brokers.metrics import MetricsInspector
 from ..brokers.technology import METRICS
 from ..inspector import WorkerInfo
+from ..log.events import in_words
 from ..values.report import HostReport
 from .connection import Connection, Place, inspectors
 
-__all__ = ["SILENT", "read_hosts", "skews"]
+__all__ = ["SILENT", "drained", "hosts_of", "read_hosts", "skews"]
 
 #: Seconds without a report after which a host is silent: its keeper reports every 5 s.
 SILENT = 12.0
@@ -27,10 +29,11 @@ async def read_hosts(place: Place) -> list[dict[str, Any]]:
 
     Of a host that has not reported, the live workers are known, and no more."""
     async with inspectors(place) as opened:
-        return [host for each in opened for host in await _hosts_of(each)]
+        return [host for each in opened for host in await hosts_of(each)]
 
 
-async def _hosts_of(connection: Connection) -> list[dict[str, Any]]:
+async def hosts_of(connection: Connection) -> list[dict[str, Any]]:
+    """Every host of one app that has live workers, or has reported."""
     reports: dict[str, HostReport] = {}
     # Reports are those of an app on its broker; rows have none.
     if connection.app is not None and METRICS in features(connection.app.url):
@@ -51,6 +54,14 @@ def _described(host: str, report: HostReport | None, live: Sequence[WorkerInfo])
         return {"host": host, "age": None, "live": workers}
     found = asdict(report) | {"live": workers}
     return found | {name: list(map(asdict, getattr(report, name))) for name in ("processes", "running")}
+
+
+def drained(host: Mapping[str, Any]) -> str:
+    """That a host takes no new jobs, since when and by whose wish, as the end of a sentence; empty: it takes them."""
+    if not host.get("drained_at"):
+        return ""
+    since = in_words(max(0.0, time.time() - host["drained_at"]))
+    return f"was drained by {host['drained_by'] or 'somebody'} {since} ago: it takes no new jobs."
 
 
 def skews(hosts: Sequence[dict[str, Any]]) -> list[str]:

@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from ..brokers.pages import unknown_place
+from ..brokers.pages import matches, unknown_place
 from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..inspector import JobFilter, JobInfo
-from ..job import Status
+from ..job import FINAL, Status, keyed_id
+from ..values.unique import unique_id
 from .connection import Connection, Place, inspectors
 from .describe import describe_job, describe_record
 from .limits import why_in_line
 from .pauses import pause_awaited
-from .progress import progress_of
+from .progress import checkpoint_of, progress_of
 
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
 
-__all__ = ["address_of", "columns_of", "in_history", "read_job", "read_page"]
+__all__ = ["Found", "address_of", "columns_of", "in_history", "read_job", "read_keyed", "read_page", "search"]
+
+
+class Found(NamedTuple):
+    """Jobs that a search has found so far."""
+
+    jobs: list[dict[str, Any]]
+    #: Where it goes on; empty: it is over.
+    after: str = ""
+    #: How many jobs were looked at, about.
+    looked: int = 0
 
 
 async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> list[dict[str, Any]]:
+    """The first jobs of ``search``, however many have to be looked at for them.
+
+    Returns:
+        The jobs; if there may be others, the last one says in ``after`` where the next page begins.
+    """
+    found = await search(place, wanted, after, limit)
+    if found.after and found.jobs:
+        found.jobs[-1]["after"] = found.after
+    return found.jobs
+
+
+async def search(
+    place: Place, wanted: JobFilter, after: str, limit: int, *, seconds: float = inf, most: float = inf
+) -> Found:
     """Jobs of the named app or of all apps, one app after the other: those of an app in the order in which they are
     claimed, then by due time, then those that wait for others.
 
     Args:
-        after: where the page begins, as the last job of the page before said; empty: at the first job.
-
-    Returns:
-        The jobs; if there may be others, the last one says in ``after`` where the next page begins.
+        after: where the page begins, as the page before said; empty: at the first job.
+        seconds: after which no further jobs are looked at.
+        most: jobs after which no further ones are looked at, about.
 
     Raises:
-        ConfigError: ``after`` was given by no page of these apps.
+        ConfigError: ``after`` was given by no page of these apps; or rows are searched by text.
     """
     which, _, at = after.partition(":")
     found: list[dict[str, Any]] = []
+    looked, began = 0, time.monotonic()
     async with inspectors(place) as opened:
         if after and which not in map(address_of, opened):
             raise unknown_place(after)
@@ -46,16 +73,51 @@ async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> 
             if name < which:
                 continue
             at = at if name == which else ""
+            if not at and (exact := await _exactly(each, wanted)) is not None:
+                return Found([*found, exact], "", looked + 1)
             while True:
-                if len(found) >= limit:
-                    found[-1]["after"] = f"{name}:{at}"
-                    return found
+                is_over = looked >= most or (looked and time.monotonic() - began >= seconds)
+                if len(found) >= limit or is_over:
+                    return Found(found, f"{name}:{at}", looked)
                 page = await each.inspector.page(wanted, at, limit - len(found))
                 found += [describe_job(each, info) for info in page.jobs]
-                at = page.after
+                at, looked = page.after, looked + max(page.looked, len(page.jobs))
                 if not at:
                     break
-    return found
+    return Found(found, "", looked)
+
+
+async def _exactly(connection: Connection, wanted: JobFilter) -> dict[str, Any] | None:
+    """The unfinished job with just this id, at once; None: there is none that matches, or the id is a part of one."""
+    info = await connection.inspector.job(wanted.prefix) if wanted.prefix else None
+    if info is None or info.status in FINAL or not matches(info, wanted):
+        return None
+    described = describe_job(connection, info)
+    return described if wanted.queue in (None, described.get("queue")) else None
+
+
+async def read_keyed(place: Place, task: str | None, key: str, limit: int) -> list[dict[str, Any]]:
+    """The jobs of a task under a key: those that have not ended, and the one whose outcome is kept for the next call.
+
+    Raises:
+        ConfigError: no task is given.
+    """
+    if not task:
+        raise ConfigError("A key is one of a task: name the task, too (--task).")
+    wanted = JobFilter(task=task, prefix=unique_id(task, key, "").partition("--")[0] + "-")
+    found: list[dict[str, Any]] = []
+    async with inspectors(place) as opened:
+        for each in opened:
+            if (info := await each.inspector.job(keyed_id(task, key))) is not None:
+                found.append(describe_job(each, info))
+            after = ""
+            while len(found) < limit:
+                page = await each.inspector.page(wanted, after, limit - len(found))
+                found += [describe_job(each, info) for info in page.jobs]
+                after = page.after
+                if not after:
+                    break
+    return found[:limit]
 
 
 def address_of(connection: Connection) -> str:
@@ -76,6 +138,8 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
                 described = describe_job(each, info) | await columns_of(each, id)
                 if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
                     described["progress"] = msgspec.structs.asdict(progress)
+                if info.outcome is None and (saved := await checkpoint_of(each, id)) is not None:
+                    described["checkpoint"] = saved
                 why = await _why(each, info, described.get("queue", ""))
                 return described | ({"why": why} if why else {})
     found, where = await in_history(id, place.name, db)

@@ -75,6 +75,8 @@ def _families(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]
 def _of_host(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]:
     states = {"wanted": host.wanted, "serving": host.serving}
     yield "aiotask_workers", "gauge", "Worker processes.", [("", {"state": each}, n) for each, n in states.items()]
+    drained = float(host.drained_at > 0)
+    yield "aiotask_host_drained", "gauge", "1: this host takes no new jobs.", [("", {}, drained)]
     of_workers = [
         (f"worker-{names[0].rpartition('.')[2]}", each) for each in host.processes if (names := each.incarnations)
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from ..brokers import features, schedules_of
+from ..brokers.schedules import Declared
 from ..brokers.technology import SCHEDULES
 from ..client.schedules import Schedule, Timetable
 from ..errors import ConfigError
@@ -14,7 +15,7 @@ from ..values.schedule import notes, upcoming
 from .connection import Connection, Place, inspectors
 from .likely import likely
 
-__all__ = ["read_page", "read_schedule", "run_now", "steer"]
+__all__ = ["disputed", "read_page", "read_schedule", "run_now", "steer"]
 
 #: Names that a wrong one is compared with, at most.
 _COMPARED = 1_000
@@ -54,13 +55,34 @@ async def read_schedule(place: Place, name: str, count: int = 5) -> dict[str, An
             schedule = await timetable.find(name)
             if schedule is not None:
                 time = (await connection.inspector.facts()).time
+                declared = await schedules_of(connection.broker).declared_schedules()
+                said = [] if schedule.unreadable else notes(schedule.spec)
                 return {
                     "app": connection.name,
                     **schedule.described(),
+                    "also_declared_by": sorted(_declarers(declared, name) - {schedule.declared_by}),
                     "next_runs": _next_runs(schedule, time, count),
-                    "notes": [] if schedule.unreadable else notes(schedule.spec),
+                    "notes": [*disputed(declared, name), *said],
                 }
         raise await _unknown(found, name)
+
+
+def _declarers(declared: Sequence[Declared], name: str) -> set[str]:
+    return {each.by for each in declared if each.name == name}
+
+
+def disputed(declared: Sequence[Declared], name: str = "") -> list[str]:
+    """A sentence for each schedule, or the one of this name, that several services declare with different moments."""
+    moments: dict[str, set[bytes]] = {}
+    for each in declared:
+        moments.setdefault(each.name, set()).add(each.moments)
+    return [
+        f'The schedule "{found}" is declared with different times by the code of '
+        f"{' and '.join(sorted(_declarers(declared, found)))}: what was started last counts. "
+        "Give it the same times in all, or another name."
+        for found, several in sorted(moments.items())
+        if len(several) > 1 and name in ("", found)
+    ]
 
 
 def _next_runs(schedule: Schedule, now: float, count: int) -> list[float]:

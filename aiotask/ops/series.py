@@ -19,7 +19,9 @@ __all__ = [
     "RANGES",
     "Ranged",
     "Series",
+    "around_deploy",
     "errors_in",
+    "marks_in",
     "pending_in",
     "queue_rates",
     "read_minutes",
@@ -64,6 +66,8 @@ class Series(NamedTuple):
     """Numbers by the minute. ``at``: Unix seconds of its beginning; rates are per second; None: nothing was counted."""
 
     step: int
+    #: When releases of the app were first heard of, and these.
+    marks: list[tuple[float, str]]
     at: list[float]
     succeeded: list[float]
     failed: list[float]
@@ -81,7 +85,7 @@ class Series(NamedTuple):
 def series_of(ranged: Ranged, task: str = "", queue: str = "") -> Series:
     """The series of everything, of one task, or of one queue (whose waits and jobs alone are counted by queue)."""
     now = time.time()
-    made = Series(ranged.step, *([] for _ in range(9)))
+    made = Series(ranged.step, marks_in(ranged), *([] for _ in range(9)))
     for minute in ranged.minutes:
         runs = _counts(minute.tasks, task)
         waits = _counts(minute.queues, queue)
@@ -98,6 +102,33 @@ def series_of(ranged: Ranged, task: str = "", queue: str = "") -> Series:
             high.append(counts.percentile(0.95))
         made.pending.append(_pending(minute, queue))
     return made
+
+
+def marks_in(ranged: Ranged) -> list[tuple[float, str]]:
+    """Deploys in a range: the beginning of the minute in which a host first had a release (``AIOTASK_RELEASE``) that no
+    host had in the last minute before it with reports. One that comes back is a deploy, too."""
+    found: list[tuple[float, str]] = []
+    before: set[str] | None = None
+    for minute in ranged.minutes:
+        if minute.releases:
+            now = set(minute.releases)
+            found += [(minute.at, release) for release in sorted(now - before)] if before is not None else []
+            before = now
+    return found
+
+
+def around_deploy(ranged: Ranged, task: str) -> dict[str, Any] | None:
+    """The numbers of a task before the last deploy of a range, from the deploy before it on, and since then; None:
+    there was no deploy."""
+    marks = marks_in(ranged)
+    if not marks:
+        return None
+    at, release = marks[-1]
+    earlier = max((each for each, _ in marks if each < at), default=0.0)
+    before = Ranged(ranged.step, [minute for minute in ranged.minutes if earlier <= minute.at < at])
+    since = Ranged(ranged.step, [minute for minute in ranged.minutes if minute.at >= at])
+    both = [task_totals(part).get(task) for part in (before, since)]
+    return {"at": at, "release": release, "before": both[0], "since": both[1]}
 
 
 def _counts(table: dict[str, Counts], name: str) -> Counts:

@@ -25,6 +25,8 @@ class Verb(StrEnum):
     RUN_NOW = "run_now"
     #: Send a job again, as a new job.
     RESEND = "resend"
+    #: Put jobs into another queue, under their ids.
+    MOVE = "move"
     #: Run a dead letter, or the failed jobs of a graph, again under their ids.
     REPLAY = "replay"
     #: Remove a dead letter for good.
@@ -35,6 +37,10 @@ class Verb(StrEnum):
     RESET_LIMIT = "reset_limit"
     #: Ask hosts where their processes stand.
     STACKS = "stacks"
+    #: Have a host take no new jobs; RESUME ends that.
+    DRAIN = "drain"
+    #: Have a host replace its worker processes.
+    RECYCLE = "recycle"
 
 
 #: What a visitor of each role may do; every visitor may look.

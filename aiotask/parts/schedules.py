@@ -19,7 +19,7 @@ from ..errors import ConfigError, Unresolved
 from ..functions.hints import wrong_arguments
 from ..job import WIRE_VERSION, More
 from ..loops.agent import agent
-from ..middleware import depart
+from ..middleware import Call, depart
 from ..results.result import AsyncResult
 from ..signature import Signature
 from ..tasks.by_name import function_of
@@ -32,6 +32,7 @@ from ..wire.scheduled import Declared, ScheduledCall
 from ..wire.scheduled import Schedules as Seals
 from ..wire.unserializable import blame_argument
 from ..worker.schedules import IN_LOOP, Declaring
+from .pausing import this_user
 from .scheduling import Scheduling
 
 __all__ = ["AppSchedules", "declarations", "declaring", "refuse_unscheduled", "spec_of"]
@@ -110,7 +111,8 @@ def _departed(app: Scheduling, call: _Call) -> ScheduledCall:
     task, args, kwargs = call
     if not app.hooks.send:
         return _written(app, task, args, kwargs, None)
-    return depart(app.hooks.send, task.name, args, kwargs, lambda a, k, h: _written(app, task, a, k, h or None))
+    leaving = Call(task.name, task.queue, args, kwargs, is_scheduled=True)
+    return depart(app.hooks.send, leaving, lambda a, k, h: _written(app, task, a, k, h or None))
 
 
 def _written(
@@ -225,13 +227,16 @@ class AppSchedules:
                 f'The schedule "{name}" is declared in the code of a worker. Change it there, or choose another name.'
             )
 
-    async def pause(self, name: str) -> None:
+    async def pause(self, name: str, *, why: str = "", by: str | None = None) -> None:
         """Let a schedule run no more until it is resumed; what comes meanwhile counts as skipped.
+
+        Args:
+            why, by: shown to those who ask. Default for ``by``: the user of this process and its host.
 
         Raises:
             ConfigError: there is no such schedule.
         """
-        await self._timetable().pause(name)
+        await self._timetable().pause(name, this_user() if by is None else by, why)
 
     async def resume(self, name: str) -> None:
         """Let a paused schedule run again, from its next moment on.

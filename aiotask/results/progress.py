@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from ..errors import ConfigError, SealError
+from ..wire.messages import Messages
 from ..wire.seal import Sealer
 
 __all__ = ["Progress", "open_progress", "progress_of", "seal_progress"]
@@ -59,13 +60,12 @@ class _Sealed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     progress: Progress
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Sealed).decode
+_messages = Messages(_Sealed, "progress of a job")
 
 
 def seal_progress(sealer: Sealer, id: str, progress: Progress) -> bytes:
     """The progress of this job, sealed."""
-    return sealer.seal(_encode(_Sealed(id, progress)))
+    return _messages.seal(sealer, _Sealed(id, progress))
 
 
 def open_progress(sealer: Sealer, id: str, sealed: bytes) -> Progress:
@@ -74,10 +74,7 @@ def open_progress(sealer: Sealer, id: str, sealed: bytes) -> Progress:
     Raises:
         SealError: it is not that of this job.
     """
-    try:
-        found = _decode(sealer.open(sealed))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SealError(f"This is no progress of a job: {error}.") from error
+    found = _messages.open(sealer, sealed)
     if found.id != id:
         raise SealError(f'The progress of job "{found.id}" arrived under the ID "{id}".')
     return found.progress

@@ -24,6 +24,8 @@ class ProcessReport(msgspec.Struct, frozen=True, array_like=True):
     #: Jobs that run, and how many have started since it began.
     running: int = 0
     started: int = 0
+    #: CPUs that it has used on average since some seconds ago; 1.0: one of them all the time.
+    busy: float = 0.0
 
 
 class RunningJob(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +67,9 @@ class HostReport(msgspec.Struct, frozen=True):
     recovered: int = 0
     #: Seconds that the broker's last answer to a report took.
     broker: float = 0.0
+    #: Since when the host takes no new jobs (Unix seconds, by the broker's clock; 0: it takes them), and who wants so.
+    drained_at: float = 0.0
+    drained_by: str = ""
 
 
 #: Encodes a report; its age is that of its entry.

@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -180,9 +181,17 @@ def after(spec: Spec, start: float) -> float:
     Raises:
         ConfigError: there is none, or a package or time zone is missing here.
     """
-    moment = next(_moments(spec, start), None)
+    if spec.every:
+        return next(_moments(spec, start))
+    return _after(spec.cron, spec.timezone, start)
+
+
+@lru_cache(maxsize=1_000)
+def _after(cron: str, timezone: str, start: float) -> float:
+    """The same of a calendar; what thousands of schedules have in common is computed once."""
+    moment = next(_moments(Spec(cron, timezone=timezone), start), None)
     if moment is None:
-        raise ConfigError(f'cron="{spec.cron}" never fires.')
+        raise ConfigError(f'cron="{cron}" never fires.')
     return moment
 
 
@@ -227,6 +236,8 @@ def next_run(spec: Spec, name: str, stands: float, now: float) -> Turn:
 
 def _due(spec: Spec, name: str, first: float, now: float) -> tuple[list[float], float]:
     """The moments from ``first`` on that are due, MOST at most, and the one after them."""
+    if due_at(spec, name, first) <= now < due_at(spec, name, following := after(spec, first)):
+        return [first], following
     runs: list[float] = []
     following = first
     for moment in _moments(spec, first):

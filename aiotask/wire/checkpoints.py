@@ -9,44 +9,63 @@ import msgspec
 
 from ..errors import SealError, SerializationError
 from .error_form import summary_of
+from .messages import Messages
 from .seal import Sealer
 from .serializer import Serializer
 from .unserializable import blame_state
 
-__all__ = ["CHECKPOINT_BYTES", "dump_state", "load_state", "open_checkpoint", "seal_checkpoint"]
+__all__ = [
+    "CHECKPOINT_BYTES",
+    "Checkpoint",
+    "checkpoint_of",
+    "dump_state",
+    "load_state",
+    "open_checkpoint",
+    "seal_checkpoint",
+]
 
 #: Bytes of a state at most.
 CHECKPOINT_BYTES = 256_000
 
 
-class _Checkpoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """``body`` is written by the app's serializer."""
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The state that a job has saved; ``body`` is written by the app's serializer."""
 
     id: str
     task: str
     body: bytes
+    #: When it was sent, by the clock of the worker (Unix seconds); 0: by an earlier release, which did not say it.
+    at: float = 0.0
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Checkpoint).decode
+_checkpoints = Messages(Checkpoint, "a checkpoint of a job")
 
 
-def seal_checkpoint(sealer: Sealer, id: str, task: str, body: bytes) -> bytes:
-    return sealer.seal(_encode(_Checkpoint(id, task, body)))
+def seal_checkpoint(sealer: Sealer, id: str, task: str, body: bytes, at: float = 0.0) -> bytes:
+    return _checkpoints.seal(sealer, Checkpoint(id, task, body, at))
 
 
-def open_checkpoint(sealer: Sealer, id: str, task: str, sealed: bytes) -> bytes:
-    """The body of a checkpoint of this job.
+def checkpoint_of(sealer: Sealer, id: str, sealed: bytes) -> Checkpoint:
+    """A checkpoint of this job.
 
     Raises:
         SealError: it is none.
     """
-    try:
-        found = _decode(sealer.open(sealed))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SealError(f"This is no checkpoint of a job: {error}.") from error
-    if (found.id, found.task) != (id, task):
-        raise SealError(f'The checkpoint of job "{found.id}" ({found.task}) arrived for job "{id}" ({task}).')
+    found = _checkpoints.open(sealer, sealed)
+    if found.id != id:
+        raise SealError(f'The checkpoint of job "{found.id}" ({found.task}) arrived for job "{id}".')
+    return found
+
+
+def open_checkpoint(sealer: Sealer, id: str, task: str, sealed: bytes) -> bytes:
+    """The body of a checkpoint of this job of this task.
+
+    Raises:
+        SealError: it is none.
+    """
+    found = checkpoint_of(sealer, id, sealed)
+    if found.task != task:
+        raise SealError(f'The checkpoint of job "{id}" ({found.task}) arrived for job "{id}" ({task}).')
     return found.body
 
 

@@ -14,11 +14,18 @@ from ..errors import SealError
 from ..job import WIRE_VERSION
 from .seal import Sealer
 
-__all__ = ["Answer", "Ask", "Control"]
+__all__ = ["FRESH", "STACKS", "Answer", "Ask", "Control"]
+
+#: What is asked where no verb is named, as releases before the verbs do.
+STACKS = "stacks"
+#: Seconds after which a message that changes something is too old: somebody may have recorded it.
+FRESH = 30.0
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The question to a keeper for the state and stacks of the processes on its host."""
+    """The request to a keeper: for the state and stacks of the processes on its host, or for a verb.
+
+    A keeper of an earlier release reads the first four fields alone, and answers with stacks whatever is asked."""
 
     version: int
     app: str
@@ -26,10 +33,17 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: str
     #: Address to which the answer is published.
     reply: str
+    #: ``stacks``, ``drain``, ``resume`` or ``recycle``.
+    verb: str = STACKS
+    #: The only host that may obey, and who asks; empty with ``stacks``.
+    host: str = ""
+    by: str = ""
+    #: When it was asked: Unix seconds, by the broker's clock.
+    at: float = 0.0
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The answer of one host: its processes as plain data, and a note for the operator."""
+    """The answer of one host: its processes as plain data, or what it did; and a note for the operator."""
 
     version: int
     app: str
@@ -37,6 +51,10 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     host: str
     processes: list[dict[str, Any]]
     note: str = ""
+    #: The verb that was asked for. Empty: the question was for stacks, or the host does not know verbs.
+    verb: str = ""
+    #: Whether the verb was done; if not, the note says why.
+    done: bool = False
 
 
 class Control:
@@ -48,10 +66,24 @@ class Control:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def ask(self, id: str, reply: str) -> bytes:
+        """The question for stacks."""
         return self._sealer.seal(self._encode(Ask(WIRE_VERSION, self._app, id, reply)))
+
+    def ask_for(self, verb: str, id: str, reply: str, *, host: str, by: str, at: float) -> bytes:
+        """The request to do something.
+
+        Args:
+            at: Unix seconds, by the broker's clock.
+        """
+        return self._sealer.seal(self._encode(Ask(WIRE_VERSION, self._app, id, reply, verb, host, by, at)))
 
     def answer(self, id: str, host: str, processes: list[dict[str, Any]], note: str = "") -> bytes:
         return self._sealer.seal(self._encode(Answer(WIRE_VERSION, self._app, id, host, processes, note)))
+
+    def obeyed(self, ask: Ask, host: str, obeyed: tuple[bool, str]) -> bytes:
+        """The answer to ``ask_for``: whether the verb was done, and what there is to say."""
+        done, note = obeyed
+        return self._sealer.seal(self._encode(Answer(WIRE_VERSION, self._app, ask.id, host, [], note, ask.verb, done)))
 
     def open_ask(self, sealed: bytes) -> Ask:
         """The question; SealError if it is forged, damaged, or meant for another app."""

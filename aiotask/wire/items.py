@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..errors import SealError
+from .messages import Messages
 from .seal import Sealer
 
 __all__ = ["Item", "open_item", "seal_item"]
@@ -18,12 +19,11 @@ class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
     body: bytes
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Item).decode
+_items = Messages(Item, "an item of a stream")
 
 
 def seal_item(sealer: Sealer, id: str, number: int, body: bytes) -> bytes:
-    return sealer.seal(_encode(Item(id, number, body)))
+    return _items.seal(sealer, Item(id, number, body))
 
 
 def open_item(sealer: Sealer, id: str, sealed: bytes) -> Item:
@@ -32,10 +32,7 @@ def open_item(sealer: Sealer, id: str, sealed: bytes) -> Item:
     Raises:
         SealError: it is none.
     """
-    try:
-        item = _decode(sealer.open(sealed))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise SealError(f"This is no item of a stream: {error}.") from error
+    item = _items.open(sealer, sealed)
     if item.id != id:
         raise SealError(f'An item of job "{item.id}" arrived under the ID "{id}".')
     return item

@@ -14,6 +14,7 @@ from ..errors import SealError
 from ..job import WIRE_VERSION, Job, More
 from ..values.schedule import Spec
 from ..values.unique import is_unique
+from .messages import Messages
 from .seal import Sealer
 
 __all__ = ["Declared", "ScheduledCall", "Schedules", "job_of", "run_id"]
@@ -55,6 +56,9 @@ class Declared(msgspec.Struct, frozen=True, array_like=True, gc=False):
     generation: float = 0.0
 
 
+_declared = Messages(Declared, "a schedule")
+
+
 class Schedules:
     """Seals and opens the schedules of one app."""
 
@@ -63,21 +67,14 @@ class Schedules:
         self._app = app
 
     def seal(self, declared: Declared) -> bytes:
-        return self._sealer.seal(_encode(declared))
+        return _declared.seal(self._sealer, declared)
 
     def open(self, name: str, sealed: bytes) -> Declared:
         """The schedule of this name; SealError if it is forged, damaged, another one, or of another app or release."""
-        try:
-            declared = _decode(self._sealer.open(sealed))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise SealError(f"This is not a schedule: {error}.") from error
+        declared = _declared.open(self._sealer, sealed)
         if (declared.app, declared.name) != (self._app, name) or declared.version != WIRE_VERSION:
             raise SealError("This schedule is another one, or of another app or release.")
         return declared
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Declared).decode
 
 
 def run_id(name: str, moment: float, repeat: int = 0) -> str:

@@ -1,4 +1,5 @@
-"""``on_retry`` and ``on_finish`` of the middleware, once the broker has taken what became of a job."""
+"""``on_run_end`` of the middleware when a run has ended; ``on_retry`` and ``on_finish`` once the broker has taken what
+became of the job."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ END_TIMEOUT = 5.0
 
 
 class Aftermath:
-    """Runs the hooks of one worker's jobs in its loop, each at most once; their errors are logged.
+    """Runs the hooks of one worker's jobs in its loop, each at most once per run; their errors are logged.
 
     Args:
         worker: its name, as ``JobContext`` shows it.
@@ -51,8 +52,18 @@ class Aftermath:
         """How many async hooks run."""
         return len(self._running)
 
+    def ended(self, run: Run, verdict: Verdict) -> None:
+        """A run has ended, if it took place at all, and the broker does not know yet."""
+        if self._hooks.on_run_end and run.started_at:
+            job, error = self._job(run), _reported(verdict.error)
+            for on_run_end in self._hooks.on_run_end:
+                self._start(job, on_run_end, partial(on_run_end, job, str(verdict.what.status), error))
+
     def expect(self, run: Run, verdict: Verdict) -> None:
         """This is handed over to the broker next."""
+        self.ended(run, verdict)
+        if not self._hooks.on_retry and not self._hooks.on_finish:
+            return
         if verdict.what is What.RETRY or verdict.what.status in FINAL:
             self._expected[run.delivery.lane, run.delivery.entry] = run, verdict
 
@@ -80,8 +91,7 @@ class Aftermath:
                 await asyncio.wait(late, timeout=1.0)
 
     def _call(self, run: Run, verdict: Verdict) -> None:
-        job = JobContext(run.job, run.delivery.meta.attempt, self._worker)
-        error = _reported(verdict.error)
+        job, error = self._job(run), _reported(verdict.error)
         if verdict.what is What.RETRY:
             assert error is not None
             for on_retry in self._hooks.on_retry:
@@ -89,6 +99,10 @@ class Aftermath:
         else:
             for on_finish in self._hooks.on_finish:
                 self._start(job, on_finish, partial(on_finish, job, str(verdict.what.status), error))
+
+    def _job(self, run: Run) -> JobContext:
+        meta = run.delivery.meta
+        return JobContext(run.job, meta.attempt, self._worker, is_item=run.task.batch is not None, deaths=meta.deaths)
 
     def _start(self, job: JobContext, hook: Callable[..., Any], call: Callable[[], Any]) -> None:
         """Run a sync hook, or begin an async one, in a context of its own."""
@@ -120,7 +134,7 @@ class Aftermath:
 
 def aftermath_of(hooks: Hooks, worker: str, life: Life, settler: Settler) -> Aftermath | None:
     """The aftermath that a settler reports to; None: no middleware asks for it."""
-    if not hooks.on_retry and not hooks.on_finish:
+    if not hooks.on_retry and not hooks.on_finish and not hooks.on_run_end:
         return None
     settler.aftermath = aftermath = Aftermath(hooks, worker, life)
     return aftermath

@@ -37,7 +37,9 @@ class Batch(Run, kw_only=True, eq=False):
         seat = self if self.task.is_async else None
         returned = any(item.delivery.returned for item in self.items)
         items = tuple(_item(item) for item in self.called)
-        return JobContext(first.job, meta.attempt, self.worker, seat, returned, meta.series, {}, None, items)
+        return JobContext(
+            first.job, meta.attempt, self.worker, seat, returned, meta.series, {}, None, items, False, meta.deaths
+        )
 
     @property
     def title(self) -> str:
@@ -71,7 +73,8 @@ class Batch(Run, kw_only=True, eq=False):
 
 
 def _item(run: Run) -> JobContext:
-    return JobContext(run.job, run.delivery.meta.attempt, run.worker, is_item=True)
+    meta = run.delivery.meta
+    return JobContext(run.job, meta.attempt, run.worker, is_item=True, deaths=meta.deaths)
 
 
 def runs_of(runs: Sequence[Run]) -> list[Run]:

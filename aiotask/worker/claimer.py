@@ -21,6 +21,7 @@ from .life import Life
 from .measures import Measures
 from .membership import Membership
 from .pauses import Paused
+from .probe import Probe, Seen
 from .stop_condition import StopCondition
 from .suspects import Solitude, Suspects
 
@@ -50,6 +51,8 @@ class Claimer:
         restart: called when the broker does not see this worker as live; enlists it anew.
         until: when the worker ends by itself.
         admission: of limited jobs; None: no task has a limit.
+        probe: looks before a claim that is to bring jobs of one kind; None: there are tasks of one kind alone, or the
+            claims of the broker change no order.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Claimer:
         restart: Callable[[Liveness], Awaitable[None]],
         until: StopCondition,
         admission: Admission | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self._broker = broker
         self._membership = membership
@@ -87,6 +91,7 @@ class Claimer:
         self._restart = restart
         self._until = until
         self._admission = admission
+        self._probe = probe
         self._burst = until.burst
         #: Whether every claim is a quick one: a blocking one may bring any number of jobs, and finds no end.
         self._polls = until.is_bounded
@@ -126,9 +131,7 @@ class Claimer:
             if self._solitude.excludes(in_hand):
                 await self._solitude.end()
                 continue
-            # Read before ``room``: a pause that ended between the two would be read as 0, and the wait have no end.
-            rest = in_hand.prefetch.pause
-            room = in_hand.room()
+            room, rest = await self._room()
             if self._polls:
                 room = self._until.reserve(room)
                 if self._until.is_reached:
@@ -162,6 +165,30 @@ class Claimer:
             else:
                 self._quick = False
                 await self._wait_idle(asked)
+
+    async def _room(self) -> tuple[int, float]:
+        """How many jobs to claim now; and, where that is none, the seconds until a claim is of use again (0: something
+        has to end first)."""
+        in_hand = self._in_hand
+        # Read before ``room``: a pause that ended between the two would be read as 0, and the wait have no end.
+        rest = in_hand.prefetch.pause
+        room = in_hand.room()
+        if room > 0 and self._probe is not None and not await self._may_find(self._probe):
+            return 0, max(in_hand.prefetch.pause, 0.001)
+        return room, rest
+
+    async def _may_find(self, probe: Probe) -> bool:
+        """Whether the next claim may bring a job that there is room for, as far as is known before it."""
+        prefetch, lanes = self._in_hand.prefetch, self._parked_lanes
+        if prefetch.probes is None or lanes:
+            return True
+        try:
+            seen = await probe.look(self._paused.open(self._queues), prefetch.probes)
+        except BrokerError:
+            # The claim says so, and waits.
+            return True
+        prefetch.see(seen)
+        return seen is not Seen.FULL_KIND
 
     async def _is_over_for_good(self, quiet: int) -> bool:
         """Whether nothing is left that may put a job into the queues, for a burst that has found them empty.

@@ -138,6 +138,8 @@ class Endings:
         if not run.start_logged:
             self._job_log.started(run)
         self._job_log.ended(run, WAITS, dead=False)
+        if self._aftermath is not None:
+            self._aftermath.ended(run, WAITS)
         if run.took >= SHORT:
             self._measures.ran(run.job.task, run.took, run.cpu)
         if run.stopped:

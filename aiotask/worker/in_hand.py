@@ -261,9 +261,10 @@ class InHand:
 
         Args:
             surplus: there are too many jobs of this kind, so this one goes behind those of its priority: before them it
-                would be claimed again and again, and no job of the other kind would be.
+                would be claimed again and again, and no job of the other kind would be. Where all of these are known
+                to be of its own kind, it keeps its turn.
         """
-        self.settler.give_back(run, run.job.priority if surplus and self.prefetch.chooses else -1)
+        self.settler.give_back(run, run.job.priority if surplus and self.prefetch.rotates else -1)
 
     def give_back_unstarted(self) -> None:
         """Give back all jobs that have not started, without counting an attempt."""

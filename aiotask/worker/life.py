@@ -13,11 +13,12 @@ class Life:
 
     Attributes:
         stopping: whether the worker stops: it claims and starts no more jobs.
+        drained: whether the same is true until further notice: the worker stays, and goes on once the host is resumed.
         stir: call it when something has changed: a job has ended or went back, or a seat is free.
     """
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.stopping = self.drained = False
         self._changed = asyncio.Event()
         self.stir = self._changed.set
 

@@ -1,4 +1,4 @@
-"""What is paused, as a worker knows it: looked up once a second, and when the broker tells of a change."""
+"""What is paused, as a worker knows it, and whether its host is drained: looked up once a second, and at changes."""
 
 from __future__ import annotations
 
@@ -25,20 +25,29 @@ __all__ = ["Paused"]
 
 logger = logging.getLogger("aiotask.worker")
 
+#: The pause of a worker whose host is drained: it alone starts nothing.
+_DRAINED = Pause("host")
+
 
 class Paused:
     """The pauses that one worker obeys.
 
+    Args:
+        is_drained: whether the host takes no new jobs.
+
     Attributes:
-        is_any: whether anything is paused.
+        is_any: whether anything is paused for this worker.
         resumed: needs of jobs that are parked, and whose pause is over.
     """
 
-    def __init__(self, broker: Broker, life: Life, in_hand: InHand, serializer: Serializer) -> None:
+    def __init__(
+        self, broker: Broker, life: Life, in_hand: InHand, serializer: Serializer, is_drained: Callable[[], bool]
+    ) -> None:
         self._broker = broker
         self._life = life
         self._in_hand = in_hand
         self._serializer = serializer
+        self._is_drained = is_drained
         #: A broker without the verbs pauses nothing.
         self._asks = PAUSES in features(broker.url)
         self._pauses: dict[str, Pause] = {}
@@ -48,7 +57,7 @@ class Paused:
         self.resumed: list[str] = []
         self._told = asyncio.Event()
         self._report_error = ErrorReporter(logger, "The broker refused to say what is paused; trying again: %s")
-        #: Called when the broker tells of a change.
+        #: Called when the broker or the supervisor tells of a change.
         self.tell = self._told.set
 
     async def run(self) -> None:
@@ -59,7 +68,7 @@ class Paused:
             await self.look_now()
 
     async def look_first(self) -> None:
-        """Look before the first claim: what is paused stays so over a restart."""
+        """Look before the first claim: what is paused stays so over a restart, and what is drained over a recycling."""
         delay = BrokerDelay()
         while not self._life.stopping:
             try:
@@ -78,6 +87,7 @@ class Paused:
 
     async def look(self) -> None:
         """Look up what is paused; jobs in hand that have not started go back if more is paused than before."""
+        await self._look_at_host()
         if not self._asks:
             return
         broker = cast("Pauses", self._broker)
@@ -88,7 +98,7 @@ class Paused:
         is_new, self.resumed = now.keys() - before.keys(), standing.resumed
         if now.keys() == before.keys():
             return
-        self._pauses, self.is_any = now, bool(now)
+        self._pauses, self.is_any = now, bool(now) or self._life.drained
         for pause in standing.pauses:
             if pause.id in is_new:
                 logger.info("Paused: %s%s. This worker starts none of its jobs.", pause.what, _reason(pause))
@@ -99,16 +109,26 @@ class Paused:
         self._life.stir()
         await self._broker.wake()
 
+    async def _look_at_host(self) -> None:
+        if (drained := self._is_drained()) == self._life.drained:
+            return
+        self._life.drained = drained
+        self.is_any = drained or bool(self._pauses)
+        if drained:
+            self._in_hand.give_back_unstarted()
+        self._life.stir()
+        await self._broker.wake()
+
     def open(self, queues: Sequence[str]) -> list[str]:
         """The queues of which jobs may start."""
-        if "all" in self._pauses:
+        if self.is_everything:
             return []
         return [queue for queue in queues if f"queue:{queue}" not in self._pauses]
 
     @property
     def is_everything(self) -> bool:
         """Whether nothing at all may start."""
-        return "all" in self._pauses
+        return self._life.drained or "all" in self._pauses
 
     def pause_of(self, run: Run) -> Pause | None:
         """The pause for which a run may not start. None: there is none.
@@ -116,6 +136,8 @@ class Paused:
         The arguments of a node are known once the values upstream of it are there: it is asked again then."""
         if run.begun or run.calls_nothing:
             return None
+        if self._life.drained:
+            return _DRAINED
         job, task = run.job, run.task
         for pause in self._pauses.values():
             if pause.task:

@@ -6,6 +6,7 @@ import time
 
 from ..broker import BATCH_JOBS
 from ..loops.delay import DoublingDelay
+from .probe import Seen
 
 __all__ = ["AHEAD", "Prefetch"]
 
@@ -34,13 +35,15 @@ class Prefetch:
 
     Attributes:
         chooses: whether there are tasks of both kinds, so that jobs of one kind may keep back those of the other.
+        rotates: whether jobs that there is no seat for go back behind the others, since jobs of the other kind may be
+            among these. Where it is known that none is, they go back in front.
     """
 
     def __init__(self, *, syncs: bool, asyncs: bool, max_in_flight: int) -> None:
         self._syncs = syncs
         self._asyncs = asyncs
         self._max_in_flight = max_in_flight
-        self.chooses = syncs and asyncs
+        self.chooses = self.rotates = syncs and asyncs
         self._sync_seconds = 0.01
         self._async_seconds = 0.01
         self._sync_share = 0.5 if self.chooses else float(syncs)
@@ -100,7 +103,22 @@ class Prefetch:
         elif room > 0:
             self._probing = True
 
+    def see(self, seen: Seen) -> None:
+        """Count a look before a probe."""
+        self.rotates = seen in (Seen.OTHER_KIND, Seen.MANY)
+        if seen is Seen.OTHER_KIND:
+            self._probe_interval.reset()
+        elif seen is Seen.FULL_KIND:
+            self._probe = min(2 * self._probe, _PROBE)
+            self._next_probe = time.monotonic() + self._probe_interval.next()
+            self._probing = False
+
     # ---- answers
+
+    @property
+    def probes(self) -> bool | None:
+        """Which kind is full, where the next claim is a probe (True: async jobs); None: it is none."""
+        return self._full_of_async if self._probing else None
 
     @property
     def pause(self) -> float:

@@ -161,5 +161,5 @@ class Reports:
         return Report(
             run.delivery,
             b"" if progress is None else seal_progress(self._progress_sealer, job.id, progress),
-            b"" if body is None else seal_checkpoint(self._checkpoint_sealer, job.id, job.task, body),
+            b"" if body is None else seal_checkpoint(self._checkpoint_sealer, job.id, job.task, body, time.time()),
         )

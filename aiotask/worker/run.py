@@ -142,7 +142,10 @@ class Run(msgspec.Struct, eq=False):
         """The JobContext that the task sees."""
         delivery = self.delivery
         meta, seat = delivery.meta, self if self.task.is_async else None
-        return JobContext(self.job, meta.attempt, self.worker, seat, delivery.returned, meta.series, {}, self)
+        # By position: every run makes one, and a name costs time.
+        return JobContext(
+            self.job, meta.attempt, self.worker, seat, delivery.returned, meta.series, {}, self, (), False, meta.deaths
+        )
 
     # ---- as the seat that the client sees
 

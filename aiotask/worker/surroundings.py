@@ -67,6 +67,7 @@ class Surroundings:
         seats: limits how many async jobs run at a time.
         until: when the workers end by themselves.
         declarer: who declares the limits of the tasks.
+        is_drained: whether the host takes no new jobs, by the wish of an operator.
     """
 
     syncs: SyncLane
@@ -76,3 +77,4 @@ class Surroundings:
     hooks: Hooks = Hooks()
     until: StopCondition = field(default_factory=StopCondition)
     declarer: Declarer = field(default_factory=lambda: Declarer(""))
+    is_drained: Callable[[], bool] = field(default=lambda: False)

@@ -163,7 +163,7 @@ class Suspects:
 
     async def _claim(self) -> tuple[Delivery, int] | None:
         """One suspect, and the reliefs as it was asked for; None: there is none."""
-        if self._life.stopping or self._until.reserve(1) < 1:
+        if self._life.stopping or self._life.drained or self._until.reserve(1) < 1:
             return None
         claimed: Sequence[Delivery] = ()
         reliefs = self._in_hand.reliefs

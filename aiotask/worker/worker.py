@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from ..broker import Broker, Delivery, Liveness
+from ..brokers import features
+from ..brokers.technology import LIMITS
 from ..log.events import EventLog
 from ..loops.agent import agent
 from ..tasks.limits import specs_of
@@ -37,6 +39,7 @@ from .membership import Membership
 from .parents import Parents
 from .pauses import Paused
 from .prefetch import Prefetch
+from .probe import Probe
 from .reports import Reports
 from .run import Run
 from .settler import Settler
@@ -129,7 +132,7 @@ class Worker:
             close=endings.close,
             scope=served.scope,
         )
-        paused = Paused(broker, life, in_hand, serializer)
+        paused = Paused(broker, life, in_hand, serializer, around.is_drained)
         admission = Admission(
             broker, registry, life, settler, seats, asyncs, syncs, sealer=jobs_sealer, serializer=serializer
         )
@@ -175,6 +178,7 @@ class Worker:
             restart=self._restart,
             until=around.until,
             admission=admission if admission.is_needed else None,
+            probe=Probe(broker, registry) if prefetch.chooses and LIMITS in features(broker.url) else None,
         )
         cancels = Cancels(
             broker,
@@ -308,6 +312,10 @@ class Worker:
     def owns(self, run: Run) -> bool:
         """Whether this worker has claimed the job of a run."""
         return run.owner is self._in_hand
+
+    def steered(self) -> None:
+        """Look whether the host takes jobs: that has changed."""
+        self._paused.tell()
 
     def abort(self) -> None:
         """Cancel the async jobs that run; they go back to their queues."""

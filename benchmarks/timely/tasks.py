@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from aiotask import Limit
 
-from ..tasks import Ran, Tasks
+from ..tasks import Ran, Tasks, async_linger
 
 __all__ = ["RATES", "TimelyTasks", "app"]
 
@@ -66,6 +66,8 @@ class TimelyTasks(Tasks):
         one = Limit("one", max_running=1)
         self.alone_async = add(alone_async, limit=one)
         self.alone_sync = add(alone_sync, limit=one)
+        self.alone_linger = add(async_linger, name="alone_linger", limit=one)
+        self.started = add(paced, name="started")
         self.paced = {rate: add(paced, name=f"paced{rate}", rate=f"{rate}/s") for rate in RATES}
         self.in_turn = add(in_turn, limit=Limit("turns", by="tenant"))
         self.stamps = add(stamps)

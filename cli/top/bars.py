@@ -122,13 +122,15 @@ def all_keys(is_read_only: bool) -> list[tuple[str, str]]:
     """Every key with what it does."""
     go = [(f"g {view.key}", view.word) for view in VIEWS.values()]
     acts = [
-        ("P", "pause or resume a queue, a task, a schedule"),
+        ("P", "pause or resume a queue, a task, a schedule; drain or resume a host"),
         ("C", "cancel a job, a graph"),
         ("R", "replay a dead letter, a graph; reset a limit"),
         ("D", "delete a dead letter, remove a schedule"),
         ("S", "send a job again as a new one; set a limit"),
         ("N", "run now: a scheduled job, a schedule"),
         ("X", "purge a queue"),
+        ("M", "move a job to another queue"),
+        ("Y", "recycle a host: replace its worker processes"),
         ("T", "where a job, or every process of the hosts, stands now"),
         ("A", "pause or resume everything"),
     ]

@@ -68,6 +68,7 @@ _KEYS: dict[str, dict[str, _Key]] = {
         "C": _Key(Verb.CANCEL, "cancel"),
         "N": _Key(Verb.RUN_NOW, "run now"),
         "S": _Key(Verb.RESEND, "send again"),
+        "M": _Key(Verb.MOVE, "move"),
         "T": _Key(Verb.STACKS, "stack"),
     },
     "letter": {
@@ -77,11 +78,17 @@ _KEYS: dict[str, dict[str, _Key]] = {
     },
     "graph": {"R": _Key(Verb.REPLAY, "replay"), "C": _Key(Verb.CANCEL, "cancel")},
     "limit": {"S": _Key(Verb.SET_LIMIT, "set"), "R": _Key(Verb.RESET_LIMIT, "reset")},
-    "host": {"T": _Key(Verb.STACKS, "stacks")},
+    "host": {
+        "P": _Key(Verb.DRAIN, "drain"),
+        "Y": _Key(Verb.RECYCLE, "recycle"),
+        "T": _Key(Verb.STACKS, "stacks"),
+    },
 }
 _BLANKS = {
     "pause queue": (_WHY,),
     "pause all": (_WHY,),
+    "pause schedule": (_WHY,),
+    "move job": (Blank("to", "To queue", "default"),),
     "pause task": (Blank("where", "Only where", "tenant == 'acme'"), _WHY),
     "set_limit limit": (Blank("numbers", "Numbers", "max_running=3 rate=10/s"),),
 }
@@ -92,6 +99,7 @@ BULK = {"job": {"C": Verb.CANCEL, "N": Verb.RUN_NOW}, "letter": {"R": Verb.REPLA
 #: The statuses of jobs to which a key does something; a key that is not here does it to every job.
 _STATUSES = {
     "C": {Status.PENDING, Status.SCHEDULED, Status.WAITING, Status.RUNNING, Status.RETRYING, Status.PARKED},
+    "M": {Status.PENDING, Status.SCHEDULED, Status.RETRYING, Status.PARKED},
     "N": {Status.SCHEDULED, Status.RETRYING},
     "T": {Status.RUNNING},
 }
@@ -113,8 +121,8 @@ def keys_of(row: Row | None) -> dict[str, tuple[Verb, str]]:
 
 
 def _meant(key: _Key, row: Row) -> _Key:
-    """``P`` resumes what is paused."""
-    return _RESUME if key.verb is Verb.PAUSE and row.is_paused else key
+    """``P`` resumes what is paused or drained."""
+    return _RESUME if key.verb in (Verb.PAUSE, Verb.DRAIN) and row.is_paused else key
 
 
 def deed_of(key: str, row: Row, names: Sequence[str]) -> Deed | None:
@@ -138,7 +146,7 @@ def deed_of(key: str, row: Row, names: Sequence[str]) -> Deed | None:
     about = f"{act.verb} {on}"
     return Deed(
         act.verb,
-        f"{act.word.capitalize()} {_subject(row.kind, ids)}",
+        f"{act.word.capitalize()} {_subject('hosts' if act.verb is Verb.STACKS else row.kind, ids)}",
         QUESTIONS.get(about, ""),
         (("on", "job" if row.kind == "graph" and by_id else on), *given),
         typed,
@@ -147,8 +155,8 @@ def deed_of(key: str, row: Row, names: Sequence[str]) -> Deed | None:
 
 
 def _subject(kind: str, ids: Sequence[str]) -> str:
-    noun = {"letter": "dead letter", "all": "everything", "host": "stacks of every host"}.get(kind, kind)
-    if kind in ("all", "host"):
+    noun = {"letter": "dead letter", "all": "everything", "hosts": "of every host"}.get(kind, kind)
+    if kind in ("all", "hosts"):
         return noun
     named = ", ".join(clean(id) for id in ids[:_NAMED])
     if len(ids) == 1:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from aiotask.ops.ask import choose_processes
+from aiotask.ops.hosts import drained
 from aiotask.ops.series import RANGES, series_of
 from aiotask.ops.views.marks import graph_mark, paused_words, queue_mark, status_mark, task_mark
 from aiotask.ops.views.words import count, duration, per, rate, size
@@ -144,11 +145,13 @@ def task(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str
 
 def host(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
     found = data["host"]
-    page = Page(data["title"], subject=Row("host", found["host"]))
+    page = Page(data["title"], subject=Row("host", found["host"], is_paused=bool(found.get("drained_at"))))
     if found.get("is_silent"):
         page.add(cell("× silent", "bold red"))  # noqa: RUF001
     elif found.get("stopping"):
         page.add(cell("⊘ stops", "yellow"))
+    if words := drained(found):
+        page.add(*paragraph(f"‖ It {words}", width, "yellow"))
     if found["age"] is None:
         page.lines += facts([("name", found["host"], None), ("report", "none yet", None)], width)
     else:

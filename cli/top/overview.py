@@ -228,10 +228,12 @@ def host_lines(hosts: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
 
 
 def _host_row(host: Mapping[str, Any]) -> tuple[Row, list[Text | str]]:
-    row = Row("host", host["host"], Where("workers", host["host"]))
+    row = Row("host", host["host"], Where("workers", host["host"]), bool(host.get("drained_at")))
     name = cell(host.get("machine") or host["host"], "bold")
     if host["age"] is None:
         return row, [name, count(len(host["live"])), "", "", "", "", "", cell("never", "dim")]
+    if row.is_paused:
+        name.append_text(cell(" ‖ drained", "yellow"))
     serving = cell(f"{count(host['serving'])} of {count(host['wanted'])}")
     if host["serving"] < host["wanted"]:
         serving.stylize("red")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiotask.ops.connection import Place
 from aiotask.ops.connections import Connections
+from aiotask.ops.refusals import Refusals
 from aiotask.ops.views.look import Choices, Look
 from aiotask.ops.views.runs import Runs
 from aiotask.ops.visitors import Visitor, operator
@@ -24,6 +25,7 @@ class Session:
         self.choices = choices
         self.visitor = Visitor(operator().name, choices.allow, "top")
         self.runs = Runs()
+        self.refusals = Refusals()
         #: The label of the app that is shown; empty: the first one. And of all that are there.
         self.app = ""
         self.apps: tuple[str, ...] = ()
@@ -39,7 +41,7 @@ class Session:
         connection = await self.connections.named(self.app)
         self.apps = tuple(each.label for each in await self.connections.all())
         self.app = connection.label
-        return Look(self.connections, connection, self.visitor, self.choices, where.given)
+        return Look(self.connections, connection, self.visitor, self.choices, where.given, self.refusals)
 
     async def read(self, where: Where) -> Callable[[int], Page]:
         look = await self.look(where)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aiotask.broker import Broker
@@ -125,6 +127,23 @@ async def test_pages_by_queue_task_and_beginning_of_the_id(broker: Broker, inspe
     assert await walk(inspector, JobFilter(Status.SCHEDULED, "default", "shop:b")) == ["b-later"]
     assert await walk(inspector, JobFilter(prefix="b7")) == ["b7"]
     assert await walk(inspector, JobFilter(task="shop:none")) == []
+
+
+async def test_pages_by_text_in_the_envelope(broker: Broker, inspector: Inspector, worker: Worker) -> None:
+    def with_text(id: str, text: str, **options: Any) -> Push:
+        return a_push(id, body=b"J" + text.encode(), **options)
+
+    await send(broker, with_text("parked", "kräuter-7"))
+    [delivery] = (await worker.claim()).deliveries
+    await worker.requeue(delivery, need="task:gone")
+    await send(broker, with_text("one", "kräuter-7"), with_text("two", "kräuter-8"), "none")
+    await send(broker, with_text("later", "kräuter-7", delay=60.0))
+
+    assert sorted(await walk(inspector, JobFilter(text="kräuter-7"))) == ["later", "one", "parked"]
+    assert sorted(await walk(inspector, JobFilter(text="kräuter"))) == ["later", "one", "parked", "two"]
+    assert await walk(inspector, JobFilter(Status.PENDING, text="kräuter-7")) == ["one"]
+    # It is text, no pattern.
+    assert await walk(inspector, JobFilter(text="kr.*")) == [] == await walk(inspector, JobFilter(text="%s"))
 
 
 async def test_a_job_that_stays_is_listed_once_whatever_comes_and_goes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiotask.broker import Broker
 from aiotask.inspector import Inspector, Sample
 
+from ..helpers import wait_until_async
 from ..seam import Worker, a_push, send
 from .test_pages import of_task
 
@@ -20,6 +21,19 @@ async def test_a_sample_of_few_jobs_is_exact(broker: Broker, worker: Worker, ins
     assert await inspector.sample("default") == Sample(32, 32, {"shop:a": 30, "shop:b": 2})
     assert await inspector.sample("mail") == Sample(1, 1, {"shop:mail": 1})
     assert await inspector.sample("none") == Sample(0, 0, {})
+
+
+async def test_few_jobs_that_came_at_different_times_are_all_looked_at(broker: Broker, inspector: Inspector) -> None:
+    await send(broker, *(of_task(f"a-{n}", "shop:a") for n in range(9)))
+    began = (await inspector.facts()).time
+
+    async def later() -> bool:
+        return (await inspector.facts()).time > began + 0.05
+
+    await wait_until_async(later, description="some time has passed")
+    await send(broker, of_task("b", "shop:b"))
+
+    assert await inspector.sample("default") == Sample(10, 10, {"shop:a": 9, "shop:b": 1})
 
 
 async def test_a_sample_of_many_jobs_is_spread_over_all_of_them(broker: Broker, inspector: Inspector) -> None:

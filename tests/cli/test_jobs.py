@@ -31,6 +31,22 @@ def test_queues_counts_what_waits(own_server: PrivateServer, shop: Shop) -> None
     assert found["workers"] == []
 
 
+def test_a_queue_is_shown_with_what_is_in_it(own_server: PrivateServer, shop: Shop) -> None:
+    for _ in range(2):
+        shop.app.named("shop:other", queue="tiles").apply_async().blocking.sent()
+    invoke("queues", "pause", "tiles", "--why", "it moves", "--url", own_server.url)
+
+    said = invoke("queues", "show", "tiles", "--url", own_server.url)
+    assert said.exit_code == 0
+    assert f"tiles of {shop.app.name}: 4 pending, 1 scheduled, the oldest for" in said.output
+    assert "Paused by" in said.output and "it moves" in said.output and "in it" in said.output
+    assert re.search(r"shop:render +2 +50 %", said.output) and re.search(r"shop:other +2 +50 %", said.output)
+    [found] = json.loads(invoke("queues", "show", "tiles", "--url", own_server.url, "--json").output)
+    assert (found["pending"], found["looked"], found["tasks"]) == (4, 4, {"shop:render": 2, "shop:other": 2})
+    wrong = invoke("queues", "show", "tile", "--url", own_server.url)
+    assert 'No job has been in a queue "tile". Did you mean "tiles"?' in str(wrong.exception)
+
+
 def test_queues_for_people_says_what_to_do_without_workers(own_server: PrivateServer, shop: Shop) -> None:
     said = invoke("queues", env={"AIOTASK_URL": own_server.url})
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from aiotask import App, ConfigError
+from aiotask.parts.pausing import this_user
 
 from .command import invoke
 
@@ -43,6 +45,15 @@ def test_a_schedule_that_is_not_paused_is_not_resumed(place: list[str]) -> None:
     assert said.output.startswith("Resumed report-7.")
     unknown = invoke("schedules", "resume", "report-8", *place)
     assert isinstance(unknown.exception, ConfigError) and 'Did you mean "report-7"?' in str(unknown.exception)
+
+
+def test_a_pause_is_shown_with_its_reason_and_who_has_begun_it(place: list[str]) -> None:
+    invoke("schedules", "pause", "report-7", "--why", "the numbers are wrong", *place)
+
+    for said in (invoke("schedules", *place), invoke("schedules", "show", "report-7", *place)):
+        assert re.search(rf"Paused.* ago by {this_user()}: the numbers are wrong", said.output)
+    shown = ask("schedules", "show", "report-7", *place)
+    assert (shown["paused_by"], shown["paused_why"]) == (this_user(), "the numbers are wrong")
 
 
 def test_a_schedule_that_is_removed_twice_is_missed(place: list[str]) -> None:

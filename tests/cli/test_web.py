@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from aiotask.contrib.web.users import UsersFile
+from aiotask.ops.visitors import Verb
 
 from ..server import PrivateServer
 from .command import invoke, run
@@ -58,3 +59,9 @@ def test_what_commands_do_is_in_the_audit(own_server: PrivateServer, shop: Shop)
     assert {line["source"] for line in lines} == {"cli"} and all("@" in line["who"] for line in lines)
     shown = invoke("audit", "--url", url, "--limit", "2").output
     assert "jobs in queue tiles" in shown and 'queue "tiles"' not in shown
+
+
+def test_the_help_names_every_verb() -> None:
+    shown = " ".join(invoke("web", "--help").output.replace("│", " ").split())
+    listed = shown.partition("separated by commas:")[2].partition(".")[0]
+    assert {word.strip() for word in listed.split(",")} == {verb.replace("_", "-") for verb in Verb}

@@ -13,6 +13,7 @@ import pytest
 
 from aiotask.broker import Broker
 from aiotask.brokers import connect, schedules_of
+from aiotask.brokers.bounds import DECLARER_TTL
 from aiotask.brokers.expiry import Expiry
 from aiotask.brokers.memory.stores import store_of
 from aiotask.brokers.schedules import Declaration, Schedules
@@ -195,6 +196,20 @@ async def until_stands(memory: Broker, schedules: Schedules, scheduler: Schedule
             await memory.promote()
             scheduler.hear(schedules.schedules_due)
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("silence", "left"), [(DECLARER_TTL - 1, ["both"]), (DECLARER_TTL + 1, [])])
+async def test_code_that_has_been_silent_for_minutes_is_left_nothing(
+    schedules: Schedules, clock: TurnedClock, app_name: str, silence: float, left: list[str]
+) -> None:
+    both = sealed(app_name, "both", Spec(every=MINUTE))
+    await schedules.declare_schedules("mail", 100.0, [both], removes=True)
+    clock.turn(silence)
+    await schedules.declare_schedules("shop", 200.0, [both], removes=True)
+
+    await schedules.declare_schedules("shop", 300.0, [], removes=True)
+
+    assert [state.name for state in await schedules.list_schedules()] == left
 
 
 @pytest.mark.trap("zone without data")

@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from aiotask import App, Limit
+from aiotask import App, Limit, current_job
 from aiotask.contrib.web import ACTS, READS, Settings, Visitor, dashboard
 from aiotask.contrib.web.access import Access
 from aiotask.ops.actions import Actions
@@ -84,6 +84,8 @@ async def populate(url: str, name: str, history: Path) -> AsyncIterator[Populate
     @app.task(name="shop:hold", limit=Limit("stripe", by="tenant", max_running_each=1))
     async def hold(tenant: str) -> None:
         app.inspector()
+        current_job().progress(3, 10, "pages")
+        current_job().checkpoint({"page": 3})
         await made.gate.wait()
 
     @app.task(name="shop:login")
@@ -217,6 +219,7 @@ ELEMENTS = set(
         "td",
         "time",
         "select",
+        "datalist",
         "option",
         "svg",
         "path",

@@ -89,6 +89,9 @@ FORMS = {
     Verb.SET_LIMIT: {"name": "unknown", "numbers": "max_running=1"},
     Verb.RESET_LIMIT: {"name": "unknown"},
     Verb.STACKS: {"on": "all"},
+    Verb.MOVE: {"on": "job", "id": "unknown", "to": "slow"},
+    Verb.DRAIN: {"on": "host", "name": "unknown"},
+    Verb.RECYCLE: {"on": "host", "name": "unknown"},
 }
 
 
@@ -100,6 +103,29 @@ async def test_allow_takes_verbs_away_from_everybody(place: Place) -> None:
         assert refused.status_code == 403 and "may not cancel. Allowed: pause" in refused.text
     lines = await read_audit(place, 10)
     assert [(line["verb"], line["ended"]) for line in lines] == [("cancel", "refused"), ("pause", "done")]
+
+
+async def test_a_flood_of_refusals_leaves_the_actions_in_the_audit(place: Place) -> None:
+    async with site(place) as client:
+        assert (await client.post("/do/pause", data=FORMS[Verb.PAUSE])).status_code == 303
+        for _ in range(120):
+            foreign = await client.post("/do/pause", data=FORMS[Verb.PAUSE], headers={"sec-fetch-site": "cross-site"})
+            assert foreign.status_code == 403
+    async with site(place, as_visitor("read"), Settings()) as client:
+        for _ in range(12):
+            assert (await client.post("/do/cancel", data=FORMS[Verb.CANCEL])).status_code == 403
+    async with site(place, as_visitor("act"), Settings(allow=frozenset())) as client:
+        assert (await client.post("/do/cancel", data=FORMS[Verb.CANCEL])).status_code == 403
+    lines = await read_audit(place, 100)
+    assert [(line["verb"], line["said"]) for line in reversed(lines)] == [
+        ("pause", ""),
+        ("pause", "came from another site"),
+        ("pause", "came from another site; 10 times by now"),
+        ("pause", "came from another site; 100 times by now"),
+        ("cancel", ""),
+        ("cancel", "10 times by now"),
+        ("cancel", "the dashboard is read-only"),
+    ]
 
 
 # ---- other sites, other names
@@ -128,7 +154,9 @@ async def test_only_this_site_acts(
     async with site(place) as client:
         answer = await client.post("/do/pause", data={"on": "queue", "name": "tiles"}, headers=headers)
     assert answer.status_code == (303 if is_own else 403)
-    assert len(await read_audit(place, 10)) == is_own
+    [line] = await read_audit(place, 10)
+    assert (line["verb"], line["ended"]) == ("pause", "done" if is_own else "refused")
+    assert is_own or (line["said"], line["source"]) == ("came from another site", "10.0.0.7")
     told = [record for record in caplog.records if record.name == "aiotask.audit" and record.levelno == logging.WARNING]
     assert bool(told) != is_own
 
@@ -186,8 +214,9 @@ async def test_users_log_in_with_a_form(place: Place, users: Path) -> None:
         assert "httponly" in cookie and "samesite=strict" in cookie and "max-age=43200" in cookie
         assert "ada" in read((await client.get("/jobs")).text).text
         assert (await client.post("/do/pause", data={"on": "queue", "name": "tiles"})).status_code == 303
-        [line] = await read_audit(place, 10)
+        line, wrong_password = await read_audit(place, 10)
         assert (line["who"], line["source"]) == ("ada", "10.0.0.7")
+        assert (wrong_password["verb"], wrong_password["who"], wrong_password["ended"]) == ("log in", "ada", "refused")
 
         await client.post("/logout")
         assert (await client.get("/jobs")).status_code == 303

@@ -11,6 +11,7 @@ from aiotask import App
 from aiotask.contrib.web import Settings
 from aiotask.ops.audit import read_audit
 from aiotask.ops.connection import Place
+from aiotask.ops.hosts import read_hosts
 from aiotask.ops.visitors import Verb
 
 from ..cli.shop import Shop, give_up
@@ -67,7 +68,10 @@ async def test_queues_tasks_schedules_and_limits_are_steered(populated: Populate
         assert "everything" in await act(client, "pause", on="all", back="/")
         assert len(await app.pauses()) == 2
         await act(client, "resume", on="all", back="/")
-        assert "is paused" in await act(client, "pause", on="schedule", name="every-hour", back="/schedules")
+        paused = {"on": "schedule", "name": "every-hour", "why": "wrong numbers"}
+        for page in ("/schedules", "/schedules/every-hour"):
+            said = await act(client, "pause", **paused, back=page)
+            assert "is paused" in said and "by ada" in said and ": wrong numbers" in said
         assert "goes on" in await act(client, "resume", on="schedule", name="every-hour", back="/schedules")
         assert "Sent as job" in await act(client, "run_now", on="schedule", name="every-hour", back="/schedules")
         assert "type the name" in await act(client, "remove", on="schedule", name="every-hour", back="/schedules")
@@ -209,3 +213,41 @@ async def test_who_may_not_sees_no_count_either(populated: Populated, verb: str)
     async with site(populated.place, as_visitor("act"), settings) as client:
         answer = await client.get("/bulk", params={"verb": verb, "queue": "mail", "task": "shop:fail"})
         assert answer.status_code == 403
+
+
+async def test_hosts_are_drained_and_resumed(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+        [host] = [each["host"] for each in await read_hosts(populated.place) if each["age"] is not None]
+        assert 'action="/do/drain"' in (await client.get(f"/workers/{host}")).text
+        said = await act(client, "drain", on="host", name=host, back="/workers")
+        assert f"Drained: host {host}." in said and "drained" in said.split("Hosts")[-1]
+        page = (await client.get(f"/workers/{host}")).text
+        assert "by ada" in page and 'action="/do/resume"' in page
+        assert f"Resumed: host {host}." in await act(client, "resume", on="host", name=host, back="/workers")
+        assert "Not done: host" in await act(client, "recycle", on="host", name=host, back=f"/workers/{host}")
+        unknown = await client.post("/do/drain", data={"on": "host", "name": "nowhere"})
+        assert unknown.status_code == 400 and "no live host is called" in unknown.text
+    async with site(populated.place, access=as_visitor("read"), settings=populated.settings) as client:
+        assert 'action="/do/drain"' not in (await client.get(f"/workers/{host}")).text
+        assert (await client.post("/do/drain", data={"on": "host", "name": host})).status_code == 403
+
+
+async def test_jobs_are_moved_to_another_queue(populated: Populated) -> None:
+    app, ids = populated.app, populated.ids
+    async with site(populated.place, settings=populated.settings) as client:
+        page = (await client.get("/queues/mail")).text
+        assert 'name="verb" value="move"' in page and "<option>sums</option>" in page
+        said = await act(client, "move", on="job", id=[ids["scheduled"], ids["running"]], to="slow", back="/jobs")
+        assert "Moved: 1 job. Skipped 1; the first one: is RUNNING" in said
+        asked = (await client.get("/bulk", params={"verb": "move", "queue": "mail", "to": "slow"})).text
+        assert "Move jobs in queue mail to queue slow" in read(asked).text
+        answer = await client.post("/do/move", data={"on": "filter", "queue": "mail", "to": "slow", "back": "/queues"})
+        assert answer.status_code == 303, answer.text[:500]
+
+        async def moved() -> bool:
+            async with app.inspector() as inspector:
+                return any(each.name == "slow" and each.pending == 1 for each in await inspector.queues(max_age=0.0))
+
+        await wait_until_async(moved, description="the pending one is moved")
+        wrong = await client.post("/do/move", data={"on": "job", "id": ids["pending"], "to": "a b"})
+        assert wrong.status_code == 400 and "cannot name a queue" in wrong.text

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from aiotask import App
+from aiotask.brokers import connect
 from aiotask.contrib.web import Settings
 from aiotask.contrib.web.pages import PAGES
 from aiotask.ops.connection import Place
 from aiotask.ops.visitors import ACTS, Verb
+from aiotask.values.metrics import Slot, bucket_of, slot_of
 
+from ..helpers import wait_until_async
 from ..server import PrivateServer
 from .site import Populated, as_visitor, read, site, walk
 
@@ -80,13 +85,38 @@ async def test_pages_show_what_is_there(populated: Populated) -> None:
                 assert word in text, f"{path} does not say {word!r}: {text}"
 
 
+async def test_the_jobs_of_a_key_are_found_and_no_action_is_offered_that_would_mean_others(
+    populated: Populated,
+) -> None:
+    task = populated.app.register_task(len, name="shop:invoice", key="order-{obj}", queue="nobody")
+    sent = [task.apply_async(number) for number in ("7", "8")]
+    await populated.app.flush()
+
+    async with site(populated.place, settings=populated.settings) as client:
+        page = (await client.get("/jobs?task=shop:invoice&key=order-7")).text
+        assert sent[0].id in page and sent[1].id not in page
+        assert "all that match" not in page
+        assert "all that match" in (await client.get("/jobs?task=shop:invoice")).text
+        assert "name the task" in await text_of(client, "/jobs?key=order-7", 400)
+
+
+async def test_a_job_that_runs_shows_how_far_it_is_and_what_it_has_saved(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+
+        async def is_shown() -> bool:
+            text = await text_of(client, f"/jobs/{populated.ids['running']}")
+            return all(word in text for word in ("3 of 10", "pages", "checkpoint"))
+
+        await wait_until_async(is_shown, description="the page shows what the job has reported")
+
+
 async def test_programs_read_numbers(populated: Populated) -> None:
     async with site(populated.place, settings=populated.settings) as client:
         text = (await client.get("/metrics")).text
         assert f'aiotask_queue_pending{{app="{populated.app.name}",queue="mail"}} 1' in text
         assert f'aiotask_queue_paused{{app="{populated.app.name}",queue="mail"}} 1' in text
         found = (await client.get("/series.json?range=1h")).json()
-        assert found["step"] == 60 and len({len(found[name]) for name in found if name != "step"}) == 1
+        assert found["step"] == 60 and len({len(found[name]) for name in found if name not in ("step", "marks")}) == 1
         assert (await client.get("/series.json?range=2y")).status_code == 400
 
 
@@ -244,5 +274,27 @@ async def test_readers_see_no_buttons_and_read_only_has_no_verb(populated: Popul
         for page in pages:
             assert acts((await client.get(page)).text) == []
         for verb in Verb:
-            assert (await client.post(f"/do/{verb}", data={"on": "job", "id": "x"})).status_code == 404
+            assert (await client.post(f"/do/{verb}", data={"on": "job", "id": "x"})).status_code == 403
     assert ACTS
+
+
+async def test_a_deploy_is_marked_and_a_task_is_compared_before_and_after(populated: Populated) -> None:
+    broker: Any = connect(populated.app.url, populated.app.name)
+    await broker.renew("deployed", 1)
+    now = time.time()
+    runs = {Slot.SUCCEEDED: 30, slot_of(bucket_of(0.5)): 30}
+    for at, release in ((now - 600, "v1"), (now - 300, "v<2>")):
+        # As a keeper has written it then.
+        key = f"{broker.prefix}m:{int(at // 60)}"
+        fields = {"r": {release: 12}, "t:shop:add": runs}
+        for field, numbers in fields.items():
+            await broker.wire.call("HSET", key, field, msgspec.msgpack.encode(numbers))
+    await broker.close()
+    async with site(populated.place, settings=populated.settings) as client:
+        text = (await client.get("/tasks/shop:add")).text
+        assert text.count('<line class="deploy"') == 2 and "v&lt;2&gt;</text>" in text
+        said = read(text).text
+        assert "Before and after a deploy" in said and "since then" in said
+        found = (await client.get("/series.json")).json()
+        assert [release for _, release in found["marks"]] == ["v<2>"]
+        assert "%" in read((await client.get("/workers")).text).text

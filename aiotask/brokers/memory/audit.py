@@ -15,10 +15,10 @@ class AuditVerbs:
 
     _store: GraphStore
 
-    async def note_action(self, sealed: bytes) -> None:
+    async def note_action(self, sealed: bytes, *, refused: bool = False) -> None:
         async with self._store as store:
-            store.audited.append(AuditEntry(store.clock.time(), sealed))
+            (store.refusals if refused else store.audited).append(AuditEntry(store.clock.time(), sealed))
 
-    async def actions(self, limit: int = 100) -> list[AuditEntry]:
+    async def actions(self, limit: int = 100, *, refused: bool = False) -> list[AuditEntry]:
         async with self._store as store:
-            return list(islice(reversed(store.audited), limit))
+            return list(islice(reversed(store.refusals if refused else store.audited), limit))

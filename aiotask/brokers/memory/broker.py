@@ -39,6 +39,7 @@ from .graphs import GraphStore
 from .history import HistoryVerbs
 from .inspector import workers_of
 from .limits import MemoryLimits
+from .moving import MovingVerbs
 from .pages import stats_of
 from .record import Ending, Record
 from .schedules import MemorySchedules
@@ -50,7 +51,7 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, HistoryVerbs):
+class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, MovingVerbs, HistoryVerbs):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

@@ -73,4 +73,6 @@ def _with(minute: Minute, more: Observed) -> Minute:
         for name, slots in table.items():
             found[name] = found.get(name, Counts()) + Counts(slots)
     errors = Counter(minute.errors) + Counter(more.errors)
-    return replace(minute, tasks=tasks, queues=queues, errors=dict(errors.most_common(ERRORS_KEPT)))
+    releases = dict(Counter(minute.releases) + Counter(more.releases))
+    kept = dict(errors.most_common(ERRORS_KEPT))
+    return replace(minute, tasks=tasks, queues=queues, errors=kept, releases=releases)

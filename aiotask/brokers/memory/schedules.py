@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..graphs import target_of
-from ..schedules import BATCH_SCHEDULES, Declaration, Due, Fire, Look, SchedulePage, ScheduleState
+from ..schedules import BATCH_SCHEDULES, Declaration, Declared, Due, Fire, Look, SchedulePage, ScheduleState
 from .graphs import GraphStore
 from .record import Record
 from .store import Store
@@ -50,9 +50,13 @@ class MemorySchedules:
         async with self._store as store:
             return store.timetable.declare("", 0.0, batch, removes=False, force=True)
 
-    async def pause_schedule(self, name: str) -> bool:
+    async def declared_schedules(self) -> list[Declared]:
         async with self._store as store:
-            return store.timetable.pause(name)
+            return store.timetable.declared()
+
+    async def pause_schedule(self, name: str, by: str = "", why: str = "") -> bool:
+        async with self._store as store:
+            return store.timetable.pause(name, by, why)
 
     async def resume_schedule(self, name: str) -> bool:
         async with self._store as store:

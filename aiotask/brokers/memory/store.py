@@ -30,7 +30,7 @@ from ...errors import BrokerError
 from ...inspector import DeadLetter
 from ...job import Obituary, Status, with_attempt
 from ..audit import AuditEntry
-from ..bounds import ASIDE, AUDIT_LINES, DEAD_LETTERS, REFUSED_TTL
+from ..bounds import ASIDE, AUDIT_LINES, DEAD_LETTERS, REFUSALS, REFUSED_TTL
 from ..graphs import target_of
 from ..lanes import (
     ADMITTED,
@@ -91,6 +91,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
         self.dead: dict[str, tuple[str, DeadLetter]] = {}
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
         self.audited: deque[AuditEntry] = deque(maxlen=AUDIT_LINES)
+        self.refusals: deque[AuditEntry] = deque(maxlen=REFUSALS)
         self.rejected = 0
         self.refused: dict[str, tuple[str, float]] = {}  # reason, and when it expires (monotonic)
         self.bells: dict[Bell, frozenset[str]] = {}

@@ -12,6 +12,7 @@ from ..technology import (
     HISTORY,
     LIMITS,
     METRICS,
+    MOVE,
     PAUSES,
     SCHEDULES,
     STREAMS,
@@ -65,7 +66,9 @@ MEMORY = Technology(
     push_blocking=_push_blocking,
     check_url=lambda parts: "",
     is_private=lambda url: True,
-    features=frozenset({AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, PAUSES, SCHEDULES, STREAMS, UNIQUE}),
+    features=frozenset(
+        {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, MOVE, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+    ),
     examples=("memory://",),
     push_graph_blocking=_push_graph_blocking,
 )

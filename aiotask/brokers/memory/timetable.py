@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..schedules import UNPLANNED, Declaration, Due, Fire, ScheduleState
+from ..bounds import DECLARER_TTL
+from ..schedules import UNPLANNED, Declaration, Declared, Due, Fire, ScheduleState
 from .clock import Clock
 
 __all__ = ["Timetable"]
@@ -28,26 +29,63 @@ class Timetable:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._schedules: dict[str, _Kept] = {}
-        #: Generation, and names of the schedules that it declares, by the name of the code.
-        self._declared: dict[str, tuple[float, set[str]]] = {}
+        #: Generation of some code, by its name; and when it has declared which schedule, with which moments.
+        self._generations: dict[str, float] = {}
+        self._told: dict[str, dict[str, tuple[float, bytes]]] = {}
 
     # ---- declared and set
 
     def declare(
         self, by: str, generation: float, batch: Sequence[Declaration], *, removes: bool, force: bool
     ) -> list[str]:
-        youngest, names = self._declared.get(by, (-math.inf, set[str]()))
-        if removes and youngest > generation:
+        if removes and self._generations.get(by, -math.inf) > generation:
             return []
+        if by:
+            self._note(by, batch)
         left = [item.name for item in batch if not self._declare(by, generation, item, removes, force)]
+        told = self._told.get(by, {})
         if removes:
-            given = {item.name for item in batch}
-            for name in names - given:
+            self._generations[by] = generation
+            for name in told.keys() - {item.name for item in batch}:
                 kept = self._schedules.get(name)
-                if kept is not None and kept.state.by == by and kept.generation < generation:
-                    del self._schedules[name]
-            self._declared[by] = generation, given | (names & self._schedules.keys())
+                if kept is None or kept.state.by != by:
+                    del told[name]
+                elif kept.generation < generation:
+                    del told[name]
+                    self._leave(name, kept)
+        elif by:
+            for name in [name for name, (at, _) in told.items() if not self._is_fresh(at)]:
+                del told[name]
         return left
+
+    def _note(self, by: str, batch: Sequence[Declaration]) -> None:
+        """Write down what some code declares, also where the declaration of another counts."""
+        told = self._told.setdefault(by, {})
+        for item in batch:
+            kept = self._schedules.get(item.name)
+            if item.sealed:
+                told[item.name] = self._clock.time(), item.moments
+            elif kept is not None:
+                told[item.name] = self._clock.time(), kept.item.moments
+
+    def _is_fresh(self, at: float) -> bool:
+        return self._clock.time() - at <= DECLARER_TTL
+
+    def _leave(self, name: str, kept: _Kept) -> None:
+        """Leave a schedule to other code that declares it, whose next declaration counts, or remove it."""
+        heirs = [by for by, told in self._told.items() if name in told and self._is_fresh(told[name][0])]
+        if heirs:
+            kept.state, kept.generation = replace(kept.state, by=heirs[0]), 0.0
+        else:
+            del self._schedules[name]
+
+    def declared(self) -> list[Declared]:
+        return [
+            Declared(name, by, moments)
+            for by, told in self._told.items()
+            for name, (at, moments) in told.items()
+            if self._is_fresh(at)
+        ]
 
     def _declare(self, by: str, generation: float, item: Declaration, removes: bool, force: bool) -> bool:
         """Declare or set one schedule; False: it stays as it is, and the caller is told."""
@@ -71,16 +109,16 @@ class Timetable:
 
     # ---- one by its name
 
-    def pause(self, name: str) -> bool:
-        kept = self._schedules.get(name)
-        if kept is not None and not kept.state.paused:
-            kept.state = replace(kept.state, paused=self._clock.time(), due=math.inf)
+    def pause(self, name: str, by: str, why: str) -> bool:
+        kept, now = self._schedules.get(name), self._clock.time()
+        if kept is not None:
+            kept.state = replace(kept.state, paused=now, paused_by=by, paused_why=why, due=math.inf)
         return kept is not None
 
     def resume(self, name: str) -> bool:
         kept = self._schedules.get(name)
         if kept is not None and kept.state.paused:
-            kept.state = _begun_anew(replace(kept.state, paused=0.0), self._clock.time())
+            kept.state = _begun_anew(replace(kept.state, paused=0.0, paused_by="", paused_why=""), self._clock.time())
         return kept is not None
 
     def remove(self, name: str) -> bool:

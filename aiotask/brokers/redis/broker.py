@@ -62,6 +62,7 @@ from .history import HistoryReader, HistoryVerbs
 from .keys import prefix
 from .kids import Kids
 from .metrics import MetricsVerbs
+from .moving import MovingVerbs
 from .pauses import PauseVerbs
 from .repair import audit
 from .schedules import ScheduleVerbs, due_of
@@ -86,6 +87,7 @@ class RedisBroker(
     GraphVerbs,
     Kids,
     DueNowVerbs,
+    MovingVerbs,
     Expiries,
     HistoryVerbs,
     Listed,

@@ -100,7 +100,7 @@ class GraphReader:
         """Ids of some graphs that are not at rest, behind this id."""
         ask = ("graphs", "inf", after, _GRAPHS, "", "", "", "")
         reply = await self._wire.run(script("page_sorted"), self._prefix, *ask)
-        return [text(id) for id, _ in reply[2:]]
+        return [text(id) for id, _ in reply[3:]]
 
     async def waiting_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
         """Jobs that wait for others, one graph after the other, behind a place (``NUMBER GRAPH``); and the place behind

@@ -69,10 +69,12 @@ same:ID             string  id of the job that this unique job is, or behind a `
                             that because of which it was refused                        that is not due yet
                                                                                         from then on
 audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
+refusals            stream  what they were refused: a (sealed line)                     250 newer ones
 stats               string  the counts that pollers share (msgpack)                     2 s
 m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
                             and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
-                            ``*`` -> the state of the queues (each msgpack)
+                            ``r`` -> reports by release, ``*`` -> the state of the
+                            queues (each msgpack)
 m10:TEN             hash    the same of ten minutes                                     72 h
 reports             hash    host -> number and time (ms) of its last report, and this   it is declared dead
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
@@ -81,10 +83,12 @@ resuming            hash    ``ID@QUEUE`` of a pause that ends -> since when (Uni
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
                             last run (``scripts/lib/schedules.lua``), and the
                             sealed schedule
+paused:schedules    hash    name of a paused schedule -> when, who, why                 it is resumed
 fires               zset    name of a schedule by when its next run is due (Unix        it is removed
                             seconds, server clock; +inf: it is paused)
-declared:DECLARER   hash    the schedules that the code of this name declares, and in   it declares none
-                            the field "" its generation
+declared:DECLARER   hash    name -> moments of a schedule that the code of this name    it declares none
+                            declares, and when it said so last; "": its generation
+declarers           set     the names of such code                                      the app
 s:ID                stream  items of a generator task: entry ``N-0`` has number N, so   the result TTL after
                             that the server refuses one that it has; d (sealed)         the last call
 reader:ID           hash    how far it was read (at), address of the reader (to), the   as s:ID; 60 s before
@@ -135,6 +139,7 @@ from ..bounds import (
     BAD_GRAPH_TTL,
     CLIENT_TTL,
     DEAD_LETTERS,
+    DECLARER_TTL,
     HISTORY_ROWS,
     OUTBOX_CLIENT,
     OUTBOX_TTL,
@@ -159,7 +164,7 @@ RECORDERS = "recorders"
 #: Types of the keys that have neither an id nor a queue in their name, as in the table above; without ``clock``, since
 #: the scripts replace it whatever it holds.
 TYPES = {
-    **dict.fromkeys(("queues", "parked", "index", "limits", "open"), "set"),
+    **dict.fromkeys(("queues", "parked", "index", "limits", "open", "declarers"), "set"),
     **dict.fromkeys(
         (
             "held",
@@ -173,6 +178,7 @@ TYPES = {
             "counts",
             "nodes",
             "paused",
+            "paused:schedules",
             "resuming",
             "schedules",
         ),
@@ -180,7 +186,7 @@ TYPES = {
     ),
     **dict.fromkeys(("reports", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
-    **dict.fromkeys(("aside", "history", "audit"), "stream"),
+    **dict.fromkeys(("aside", "history", "audit", "refusals"), "stream"),
     "agenda": "list",
     "volunteer": "string",
     "stats": "string",
@@ -196,8 +202,8 @@ _WORDS = [
     "expiring",
     "unique once same",
     "paused resuming stats m m10 reports",
-    "audit",
-    "schedules fires declared",
+    "audit refusals",
+    "schedules fires declared declarers",
     "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",
 ]
@@ -246,6 +252,7 @@ CONSTANTS: dict[str, str | int] = {
     "STAGE_TIMEOUT": round(STAGE_TIMEOUT),
     "BAD_GRAPH_TTL": round(BAD_GRAPH_TTL),
     "GRAPH_NET": GRAPH_NET,
+    "DECLARER_TTL": round(DECLARER_TTL),
 }
 
 

@@ -42,6 +42,8 @@ class MetricsVerbs:
                 rows += (f"{letter}:{name}", _encode(slots))
         if observed.errors:
             rows += ("e", _encode(observed.errors))
+        if observed.releases:
+            rows += ("r", _encode(observed.releases))
         await self.wire.run(
             *(script("observe"), self.prefix, host, sequence, report),
             *(MINUTES_TTL, TENS_TTL, ERRORS_KEPT, *rows),
@@ -83,7 +85,7 @@ class MetricsView:
 
 
 def _minute(at: int, step: int, fields: list[bytes]) -> Minute:
-    tasks, queues, errors = dict[str, Counts](), dict[str, Counts](), dict[str, int]()
+    tasks, queues, errors, releases = dict[str, Counts](), dict[str, Counts](), dict[str, int](), dict[str, int]()
     stats: Stats | None = None
     for field, packed in zip(fields[::2], fields[1::2], strict=True):
         kind, _, name = text(field).partition(":")
@@ -93,10 +95,12 @@ def _minute(at: int, step: int, fields: list[bytes]) -> Minute:
         known = _numbers(packed)
         if kind == "e":
             errors = {str(shape): number for shape, number in known.items()}
+        elif kind == "r":
+            releases = {str(release): number for release, number in known.items()}
         elif name:
             counts = Counts({int(slot): number for slot, number in known.items()})
             (tasks if kind == "t" else queues)[name] = counts
-    return Minute(float(at), float(step), tasks, queues, errors, stats)
+    return Minute(float(at), float(step), tasks, queues, errors, stats, releases)
 
 
 def _numbers(packed: bytes) -> dict[Any, int]:

@@ -24,11 +24,14 @@ __all__ = ["JobPages"]
 _LANES = 250
 #: Jobs in lines that one call asks for.
 _LINED = 50
-#: Calls for one page at most: a page of a filter that few jobs match ends, and says where the next one begins.
-_CALLS = 20
-#: Reads jobs behind a place in one list: the jobs, and the place behind the last job that was looked at (None: no other
-#: job is in the list).
-_Read = Callable[[JobFilter, str, int], Awaitable[tuple[list[JobInfo], str | None]]]
+#: Jobs that are looked at for one page, about, and calls: a page of a filter that few jobs match ends, and says where
+#: the next one begins.
+_LOOK, _CALLS = 5_000, 20
+#: What was read of one list: jobs, the place behind the last one that was looked at (None: no other job is in the
+#: list), and how many were looked at.
+_Part = tuple[list[JobInfo], str | None, int]
+#: Reads jobs behind a place in one list.
+_Read = Callable[[JobFilter, str, int], Awaitable[_Part]]
 
 
 class JobPages(GraphReader):
@@ -59,19 +62,19 @@ class JobPages(GraphReader):
         if after and letter not in "lndwx":
             raise unknown_place(after)
         found: list[JobInfo] = []
-        calls = 0
+        calls = looked = 0
         for name, read in lists.items():
             if letter and name != letter:
                 continue
             letter, at = "", cast("str | None", place)
             while at is not None:
-                if len(found) >= limit or calls >= _CALLS:
-                    return Page(found, name + at)
-                jobs, at = await read(wanted, at, limit - len(found))
+                if len(found) >= limit or calls >= _CALLS or looked >= _LOOK:
+                    return Page(found, name + at, looked)
+                jobs, at, number = await read(wanted, at, limit - len(found))
                 found += jobs
-                calls += 1
+                calls, looked = calls + 1, looked + number
             place = ""
-        return Page(found)
+        return Page(found, "", looked)
 
     def _lists(self, wanted: JobFilter) -> dict[str, _Read]:
         """Where jobs with the wanted status are, in the order of the pages."""
@@ -86,7 +89,7 @@ class JobPages(GraphReader):
         if status in (None, Status.SCHEDULED, Status.RETRYING):
             lists["d"] = self._due_page
         if status in (None, Status.WAITING):
-            lists["w"] = self.waiting_page
+            lists["w"] = self._waiting_page
         return lists
 
     async def _lanes(self, wanted: JobFilter) -> list[str]:
@@ -100,7 +103,11 @@ class JobPages(GraphReader):
             lanes += [parked_lane(text(need)) for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked")]
         return sorted(lanes, key=place_order)
 
-    async def _lane_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
+    async def _waiting_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
+        jobs, at = await self.waiting_page(wanted, place, limit)
+        return jobs, at, len(jobs)
+
+    async def _lane_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         at, _, after = place.rpartition("|")
         lanes = await self._lanes(wanted)
         if at:
@@ -108,52 +115,42 @@ class JobPages(GraphReader):
             after = after if lanes[:1] == [at] else ""
         some = lanes[:_LANES]
         status = wanted.status or ""
-        (position, entry), rows = _head(
-            await self._run(
-                "page_lanes", status, wanted.queue or "", wanted.task or "", wanted.prefix, limit, after, *some
-            )
-        )
+        ask = (status, *_conditions(wanted), limit, after, *some)
+        (position, entry), looked, rows = _head(await self._run("page_lanes", *ask))
         jobs = [job_in_lane(text(lane), entry, text(owner), sealed, meta) for lane, entry, owner, sealed, meta in rows]
         if position:
-            return jobs, f"{some[position - 1]}|{text(entry)}"
-        return jobs, f"{lanes[_LANES]}|" if len(lanes) > _LANES else None
+            return jobs, f"{some[position - 1]}|{text(entry)}", looked
+        return jobs, f"{lanes[_LANES]}|" if len(lanes) > _LANES else None, looked
 
-    async def _line_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
+    async def _line_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         """Jobs in lines, in no order, and at times a few more than the limit: the server can end a look at what is in
         no order only where its own table says."""
         if not place.isdecimal() and place:
             raise unknown_place(place)
-        (cursor, _), rows = _head(
-            await self._run(
-                *("page_lines", place or "0", min(limit, _LINED)),
-                *(wanted.queue or "", wanted.task or "", wanted.prefix),
-            )
-        )
+        ask = (place or "0", min(limit, _LINED), *_conditions(wanted))
+        (cursor, _), looked, rows = _head(await self._run("page_lines", *ask))
         jobs = [job_in_line(text(id), text(line), kept) for id, line, kept in rows]
-        return jobs, None if cursor == b"0" else text(cursor)
+        return jobs, None if cursor == b"0" else text(cursor), looked
 
-    async def _due_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
-        rows, behind = await self._sorted("due", place, limit, wanted)
-        return [scheduled_job(text(id), kind, score, kept) for id, score, kind, kept in rows], behind
+    async def _due_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
+        rows, behind, looked = await self._sorted("due", place, limit, wanted)
+        return [scheduled_job(text(id), kind, score, kept) for id, score, kind, kept in rows], behind, looked
 
-    async def _dead_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
-        rows, behind = await self._sorted("dead", place, limit, wanted)
-        return [job_of_letter(text(id), kept) for id, _, _, kept in rows], behind
+    async def _dead_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
+        rows, behind, looked = await self._sorted("dead", place, limit, wanted)
+        return [job_of_letter(text(id), kept) for id, _, _, kept in rows], behind, looked
 
     async def _sorted(
         self, name: str, place: str, limit: int, wanted: JobFilter = EVERY
-    ) -> tuple[Sequence[Any], str | None]:
-        """Members of a sorted set behind a place, and the place behind the last one that was looked at."""
+    ) -> tuple[Sequence[Any], str | None, int]:
+        """Members of a sorted set behind a place, the place behind the last one that was looked at, and how many
+        were."""
         score, _, id = place.partition(" ")
         _refuse_unless_number(score)
         status = "" if name == "dead" else wanted.status or ""
-        (score, id), rows = _head(
-            await self._run(
-                *("page_sorted", name, score, id, limit),
-                *(status, wanted.queue or "", wanted.task or "", wanted.prefix),
-            )
-        )
-        return rows, f"{text(score)} {text(id)}" if score else None
+        ask = (name, score, id, limit, status, *_conditions(wanted))
+        (score, id), looked, rows = _head(await self._run("page_sorted", *ask))
+        return rows, f"{text(score)} {text(id)}" if score else None, looked
 
     async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         wanted, after = JobFilter(status, queue), ""
@@ -166,8 +163,14 @@ class JobPages(GraphReader):
         return found
 
 
-def _head(reply: list[Any]) -> tuple[list[Any], list[Any]]:
-    return reply[:2], reply[2:]
+def _head(reply: list[Any]) -> tuple[list[Any], int, list[Any]]:
+    """Where a page goes on, how many jobs were looked at, and its rows."""
+    return reply[:2], reply[2], reply[3:]
+
+
+def _conditions(wanted: JobFilter) -> tuple[str, str, str, str]:
+    """What the scripts are told of a filter."""
+    return wanted.queue or "", wanted.task or "", wanted.prefix, wanted.text
 
 
 def _refuse_unless_number(score: str) -> None:

@@ -26,7 +26,9 @@ class QueueSample:
         found, looked = Counter[str](), 0
         for name, count, behind, first, last in lanes:
             share = max(1, SAMPLED * count // pending)
-            tasks = await self._in_lane(name, behind, int(first), int(last), min(share, count))
+            # Where all are wanted, each is the one behind the last, whenever it came.
+            until = int(first if share >= count else last)
+            tasks = await self._in_lane(name, behind, int(first), until, min(share, count))
             looked += len(tasks)
             found.update(_weighed(tasks, count))
         if lined:

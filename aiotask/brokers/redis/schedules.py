@@ -7,11 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from ...broker import Push
 from ...errors import BrokerError
 from ...wire.seal import OVERHEAD
 from ..graphs import target_of
-from ..schedules import BATCH_SCHEDULES, Declaration, Due, Fire, Look, SchedulePage, ScheduleState
+from ..schedules import BATCH_SCHEDULES, Declaration, Declared, Due, Fire, Look, SchedulePage, ScheduleState
 from .codec import encode_special, text
 from .connection import Wire
 from .graphs import older_host
@@ -21,6 +24,9 @@ __all__ = ["ScheduleVerbs", "due_of"]
 
 #: As in ``scripts/lib/schedules.lua``.
 _HEAD = struct.Struct(">ddddddI8sH")
+#: When a pause began, in front of who has begun it and why.
+_AT = struct.Struct(">d")
+_reason = msgspec.msgpack.Decoder(tuple[str, str])
 #: Schedules that are looked at in one call.
 _LOOKED_AT = 1_000
 #: Seconds after which a declarer looks again for workers of an older release.
@@ -41,6 +47,14 @@ def _state(name: str, packed: bytes, due: float) -> ScheduleState:
     _, since, moment, last, paused, _, runs, _, size = _HEAD.unpack_from(packed)
     by, sealed = packed[_HEAD.size : _HEAD.size + size], packed[_HEAD.size + size :]
     return ScheduleState(name, sealed, text(by), due, moment, since, last, runs, paused)
+
+
+def _with_reason(state: ScheduleState, told: bytes | None) -> ScheduleState:
+    # A release that does not know them may have resumed it, and paused it again.
+    if not told or _AT.unpack_from(told)[0] != state.paused:
+        return state
+    by, why = _reason.decode(told[_AT.size :])
+    return replace(state, paused_by=by, paused_why=why)
 
 
 def _arguments(item: Fire) -> list[Any]:
@@ -98,8 +112,13 @@ class ScheduleVerbs:
             )
         self._declared_at = time.monotonic()
 
-    async def pause_schedule(self, name: str) -> bool:
-        return bool(await self._script("steer_schedule", "pause", name))
+    async def declared_schedules(self) -> list[Declared]:
+        reply = await self._script("declarers")
+        rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+        return [Declared(text(name), text(by), moments) for by, name, moments in rows]
+
+    async def pause_schedule(self, name: str, by: str = "", why: str = "") -> bool:
+        return bool(await self._script("steer_schedule", "pause", name, msgspec.msgpack.encode((by, why))))
 
     async def resume_schedule(self, name: str) -> bool:
         return bool(await self._script("steer_schedule", "resume", name))
@@ -110,10 +129,22 @@ class ScheduleVerbs:
     async def schedule(self, name: str) -> ScheduleState | None:
         packed = await self.wire.call("HGET", f"{self.prefix}schedules", name)
         due = await self.wire.call("ZSCORE", f"{self.prefix}fires", name)
-        return _state(name, packed, float(due)) if packed and due and len(packed) >= _HEAD.size else None
+        if not packed or not due or len(packed) < _HEAD.size:
+            return None
+        [state] = await self._with_reasons([_state(name, packed, float(due))])
+        return state
 
     async def list_schedules(self, after: str = "", limit: int = BATCH_SCHEDULES) -> list[ScheduleState]:
-        return _states(await self._script("list_schedules", limit, after))
+        return await self._with_reasons(_states(await self._script("list_schedules", limit, after)))
+
+    async def _with_reasons(self, states: list[ScheduleState]) -> list[ScheduleState]:
+        """The same, with who has paused them and why."""
+        paused = [state.name for state in states if state.paused]
+        if not paused:
+            return states
+        told = await self.wire.call("HMGET", f"{self.prefix}paused:schedules", *paused)
+        reasons = dict(zip(paused, told, strict=True))
+        return [_with_reason(state, reasons.get(state.name)) for state in states]
 
     async def due_schedules(self, limit: int, skip: int = 0) -> Look:
         at, *found = await self._script("due_schedules", limit, skip)

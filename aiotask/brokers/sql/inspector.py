@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ...broker import Broker
+from ...errors import ConfigError
 from ...inspector import (
     DeadLetter,
     Durability,
@@ -141,6 +142,8 @@ class RowInspector:
 
     async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
         """Rows of one table after the other; those of a table by due time."""
+        if wanted.text:
+            raise ConfigError("Rows are not searched by text: their columns are in your own tables.")
         return await self._broker._do(self._page, wanted, place_in(after) if after else [], limit)
 
     def _page(self, wanted: JobFilter, after: Place, limit: int) -> Page:

@@ -9,6 +9,7 @@ from math import ceil, log10
 from markupsafe import Markup
 
 from ...ops.series import Series
+from ...ops.views.words import clean
 
 __all__ = ["bars", "lines", "spark"]
 
@@ -49,6 +50,11 @@ def _frame(series: Series, top: float, unit: str) -> Markup:
         when = datetime.fromtimestamp(series.at[at], UTC).strftime("%H:%M" if series.step < 600 else "%d. %H:%M")
         x = _LEFT + (_WIDTH - _LEFT) * (at + 0.5) / number
         parts.append(Markup('<text x="{:.1f}" y="{}">{}</text>').format(x, _HEIGHT - 5, when))
+    for moment, release in series.marks:
+        x = _LEFT + (_WIDTH - _LEFT) * series.at.index(moment) / number
+        line = Markup('<line class="deploy" x1="{:.1f}" x2="{:.1f}" y1="8" y2="{}"/>').format(x, x, 8 + _INNER)
+        word = Markup('<text class="deploy" x="{:.1f}" y="16">{}</text>').format(x + 3, clean(release)[:20])
+        parts.append(line + word)
     return Markup("").join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,16 +22,18 @@ from starlette.types import Receive, Scope, Send
 
 from ...app import App
 from ...errors import AiotaskError, BrokerError, ConfigError, ResultExpired
-from ...ops.connection import Place
+from ...ops.audit import REFUSED, AuditLine, note
+from ...ops.connection import Connection, Place
 from ...ops.connections import Connections
 from ...ops.durability import row_of
+from ...ops.refusals import Refusals
 from ...ops.views.look import NotFound
 from ...ops.views.runs import Runs
-from ...ops.visitors import READS, NotAllowed, Verb, Visitor
-from .access import COOKIE, SESSION, Access, Users
+from ...ops.visitors import ACTS, READS, NotAllowed, Verb, Visitor
+from .access import COOKIE, SESSION, Access, Users, client_of
 from .acts import act, stop_bulk
 from .forms import read_form, read_said, safe_path
-from .guard import VISITOR, Guard, Headers
+from .guard import VISITOR, Guard, Headers, path_in
 from .pages import PAGES, Page, Shown
 from .render import assets, environment, static_hash
 from .settings import Settings
@@ -45,6 +48,8 @@ _LOGIN = "/login"
 _FACTS_KEPT = 10.0
 #: Seconds that a page may take; the server is asked again by the next one.
 _PAGE_TIMEOUT = 20.0
+#: Seconds that the audit may take where something is refused.
+_NOTE_TIMEOUT = 1.0
 
 
 class Site:
@@ -55,6 +60,7 @@ class Site:
         self.access = access
         self.settings = settings
         self.runs = Runs()
+        self.refusals = Refusals()
         self.version = version("aiotask")
 
     async def view(self, request: Request) -> View:
@@ -72,10 +78,34 @@ class Site:
             visitor=visitor,
             choices=self.settings,
             given=request.query_params,
+            refusals=self.refusals,
             site=self,
             request=request,
             apps=apps,
         )
+
+    # ---- what is refused before an app is known
+
+    async def refused(self, scope: Scope, visitor: Visitor | None, why: str) -> None:
+        """Write down that a request was refused."""
+        _, _, word = path_in(scope).partition("/do/")
+        verb = word if word in ACTS else "request"
+        name = visitor.name if visitor is not None else "somebody"
+        await self.note_refusal(AuditLine(name, client_of(scope), verb, scope["path"], 0, REFUSED, why), scope)
+
+    async def note_refusal(self, line: AuditLine, scope: Scope) -> None:
+        """Write a refusal into the log, and into the audit of the app that was meant, or of the first one."""
+        admitted = self.refusals.admit(line)
+        if admitted is None:
+            return
+        opened: list[Connection] = []
+        # Nobody is refused later because the server is away.
+        with contextlib.suppress(AiotaskError, TimeoutError):
+            async with asyncio.timeout(_NOTE_TIMEOUT):
+                opened = [await self.connections.named(Request(scope).query_params.get("app", ""))]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_NOTE_TIMEOUT):
+                await note(opened, admitted)
 
     # ---- a page
 
@@ -171,6 +201,12 @@ def _acts(site: Site) -> list[Route]:
         form = await read_form(request)
         return await stop_bulk(await site.view(request), form)
 
+    async def refuse(request: Request) -> Response:
+        await site.refused(request.scope, request.scope.get(VISITOR), "the dashboard is read-only")
+        raise HTTPException(403, "Nothing was done: this dashboard is read-only.")
+
+    if site.settings.read_only:
+        return [Route("/do/{verb}", refuse, methods=["POST"])]
     return [
         Route("/do/stop", stop, methods=["POST"]),
         Route("/do/{verb}", do, methods=["POST"]),
@@ -190,9 +226,8 @@ def _login(site: Site, access: Users) -> list[Route]:
         # Checking takes 50 ms of CPU, in which the loop goes on.
         user = await asyncio.to_thread(access.log_in, name, password)
         if user is None:
-            audit = logging.getLogger("aiotask.audit")
             source = request.client.host if request.client else "?"
-            audit.warning("log in refused for %s from %s", ascii(name[:64]), ascii(source))
+            await site.note_refusal(AuditLine(name[:64], source, "log in", "", 0, REFUSED), request.scope)
             if access.is_over(name):
                 return form(request, 429, "Too many wrong passwords. Try again in a minute.")
             return form(request, 401, "This name and password are not right.")
@@ -295,7 +330,7 @@ class Dashboard:
         login = _LOGIN if isinstance(access, Users) else ""
         routes = [
             *(_page_route(site, path, page) for path, page in PAGES.items()),
-            *([] if site.settings.read_only else _acts(site)),
+            *_acts(site),
             *(_login(site, access) if isinstance(access, Users) else []),
             Route("/theme", _theme, methods=["POST"]),
             Route("/healthz", _healthz, methods=["GET"]),
@@ -313,7 +348,7 @@ class Dashboard:
             middleware=[
                 Middleware(Headers),
                 Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5),
-                Middleware(Guard, access=access, loopback=site.settings.loopback, login=login),
+                Middleware(Guard, access=access, loopback=site.settings.loopback, login=login, refused=site.refused),
             ],
             exception_handlers=_handlers(site),
             lifespan=lifespan,

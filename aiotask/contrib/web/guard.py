@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-import logging
-import time
-from collections import deque
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...ops.visitors import Visitor
-from .access import Access, client_of, header
+from .access import Access, header
 
-__all__ = ["FORM_BYTES", "VISITOR", "Guard", "Headers"]
-
-logger = logging.getLogger("aiotask.audit")
+__all__ = ["FORM_BYTES", "VISITOR", "Guard", "Headers", "path_in"]
 
 #: Key of the scope: the visitor of a request.
 VISITOR = "aiotask.visitor"
 #: Bytes of a form at most.
 FORM_BYTES = 64 * 1024
-#: Refusals of unknown visitors that are logged in a minute at most.
-_LOGGED = 60
+#: Told of a request that was refused.
+Refused = Callable[[Scope, Visitor | None, str], Awaitable[None]]
 
 _HEADERS = [
     (
@@ -69,14 +65,15 @@ class Guard:
         loopback: answer only under a name of this machine, so that no page of another site can reach the dashboard by
             a name that resolves to it.
         login: path of the form to log in; empty: there is none.
+        refused: called with what was refused, for whom (None: nobody who is known), and why.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, *, loopback: bool, login: str) -> None:
+    def __init__(self, app: ASGIApp, access: Access, *, loopback: bool, login: str, refused: Refused) -> None:
         self._app = app
         self._access = access
         self._loopback = loopback
         self._login = login
-        self._refusals: deque[float] = deque(maxlen=_LOGGED)
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -101,10 +98,11 @@ class Guard:
         found = self._access(scope) if not is_open else None
         visitor = await found if inspect.isawaitable(found) else found
         if scope["method"] not in ("GET", "HEAD") and not _is_own(scope):
-            self._log(scope, visitor, "came from another site")
+            await self._refused(scope, visitor, "came from another site")
             return _text(403, "Nothing was done: this request came from another site. Use the form on this dashboard.")
         if visitor is None and not is_open and path != self._login:
-            self._log(scope, visitor, "not a known visitor")
+            if scope["method"] not in ("GET", "HEAD"):
+                await self._refused(scope, visitor, "not a known visitor")
             return self._unknown(scope)
         scope[VISITOR] = visitor
         return None
@@ -114,18 +112,6 @@ class Guard:
         if self._login and is_page and "html" in header(scope, "accept"):
             return Response(status_code=303, headers={"location": scope.get("root_path", "") + self._login})
         return _text(401, "Log in first. Programs send the header: Authorization: Bearer BASE64(NAME:PASSWORD)")
-
-    def _log(self, scope: Scope, visitor: Visitor | None, why: str) -> None:
-        now = time.monotonic()
-        if len(self._refusals) == _LOGGED and self._refusals[0] > now - 60.0:
-            return
-        self._refusals.append(now)
-        if scope["method"] not in ("GET", "HEAD"):
-            name = visitor.name if visitor is not None else "somebody"
-            # ascii(): a text of others must not pass for another line.
-            logger.warning(
-                "%s refused for %s from %s: %s", ascii(scope["path"][:200]), ascii(name), ascii(client_of(scope)), why
-            )
 
 
 def is_exempt(path: str) -> bool:

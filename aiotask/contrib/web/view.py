@@ -39,7 +39,9 @@ class View(Look):
 
     def here(self, **changed: object) -> str:
         """This page with other conditions; its place in the list is left out unless it is given."""
-        kept = {name: value for name, value in self.request.query_params.items() if name not in ("after", "said")}
+        kept = {
+            name: value for name, value in self.request.query_params.items() if name not in ("after", "looked", "said")
+        }
         return self.url(self.path, **{**kept, **changed})
 
     @property

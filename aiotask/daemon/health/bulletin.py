@@ -71,7 +71,8 @@ class Bulletin:
     def _status(self, children: int, serving: int, wanted: int) -> str:
         if self._stopping:
             return f"Stopping: {counted(children, 'worker process')} still running."
-        what = "Replacing the worker processes; " if self._reloading else ""
+        what = "Drained; " if self.vitals.is_drained() else ""
+        what += "Replacing the worker processes; " if self._reloading else ""
         return f"{what}{serving} of {counted(wanted, 'worker process')} ready"
 
     def _is_alive(self) -> bool:

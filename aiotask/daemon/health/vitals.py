@@ -5,26 +5,37 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from typing import NamedTuple
 
-__all__ = ["EXITS", "Vitals"]
+__all__ = ["EXITS", "Drain", "Vitals"]
 
 # The supervisor's line: beat (monotonic s); pid, processes wanted, in service, flags. The keeper's line: when it last
 # judged (monotonic s; 0: never), whether all is alive. Then how many worker processes have ended, by reason. Each
-# number is one store through a view: see ``SharedBoard``.
+# number is one store through a view: see ``SharedBoard``. Then since when the host is drained (Unix s; 0: it is not)
+# and, written before that, by whom.
 _TURNED, _JUDGED = 0, 8
 _PID, _WANTED, _IN_SERVICE, _FLAGS, _IS_LIVE = 2, 3, 4, 5, 18
 _STOPPING, _COMPLETE = 1, 2
 _EXITS_AT = 16
+_DRAINED, _BY_AT, _BY = 32, 264, 400
 #: Why worker processes end. They had nothing left to do, or were replaced; their exit code or a signal; they took too
 #: much memory of the machine; a job went beyond its limit, or the process was stuck; they could not load the app.
 EXITS = ("done", "exit_code", "signal", "out_of_memory", "killed", "not_loaded")
+
+
+class Drain(NamedTuple):
+    """A host takes no new jobs: since when (Unix seconds, by the broker's clock), and who wants so."""
+
+    at: float
+    by: str
 
 
 class Vitals:
     """One supervisor's page, made before any fork. The supervisor writes the turn, its keeper the verdict."""
 
     def __init__(self) -> None:
-        page = memoryview(mmap.mmap(-1, 256))
+        page = memoryview(mmap.mmap(-1, _BY_AT + _BY))
+        self._by = page[_BY_AT : _BY_AT + _BY]
         self._doubles, self._words = page.cast("d"), page.cast("I")
         self._longs: memoryview[int] = page.cast("q")
         self.turn(0, 0, stopping=False, complete=False)
@@ -73,6 +84,23 @@ class Vitals:
         """How many worker processes have ended, by reason."""
         numbers = ((reason, self._longs[_EXITS_AT + n]) for n, reason in enumerate(EXITS))
         return {reason: number for reason, number in numbers if number}
+
+    def drain(self, drain: Drain | None) -> None:
+        """The host takes no new jobs from now on; None: it takes them again."""
+        if drain is not None:
+            raw = drain.by.encode("utf-8", "replace")[:_BY]
+            self._by[:] = raw.ljust(_BY, b"\0")
+        self._doubles[_DRAINED] = 0.0 if drain is None else drain.at
+
+    def is_drained(self) -> bool:
+        """Whether the host takes no new jobs."""
+        return self._doubles[_DRAINED] > 0.0
+
+    @property
+    def drained(self) -> Drain | None:
+        """Since when the host takes no new jobs, and by whose wish."""
+        at = self._doubles[_DRAINED]
+        return Drain(at, bytes(self._by).rstrip(b"\0").decode("utf-8", "replace")) if at else None
 
     # ---- the keeper's part
 

@@ -11,7 +11,7 @@ from ...errors import ConfigError
 from ...inspector import JobFilter
 from ...parts.pausing import pause_named
 from .. import letters
-from ..actions import LETTER_PERMISSIONS, PERMISSIONS, filter_words
+from ..actions import LETTER_PERMISSIONS, PERMISSIONS
 from ..ask import Answers
 from ..bulk import MOST_COUNTED, Done
 from ..limits import numbers_of
@@ -32,6 +32,7 @@ _DID = {
     Verb.CANCEL: "cancelled",
     Verb.RUN_NOW: "made due",
     Verb.RESEND: "sent again",
+    Verb.MOVE: "moved",
     Verb.REPLAY: "replayed",
     Verb.DISCARD: "deleted",
 }
@@ -74,8 +75,14 @@ def _pause_in(fields: Fields) -> Pause:
 
 async def _pause(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Said:
     if fields.get("on") == "schedule":
-        await look.actions.steer_schedule(verb, fields.get("name"))
-        return Said(True, f'Schedule "{fields.get("name")}" {"is paused" if verb is Verb.PAUSE else "goes on"}.')
+        name = fields.get("name")
+        if verb is Verb.PAUSE:
+            await look.actions.pause_schedule(name, fields.get("why", 1000))
+        else:
+            await look.actions.steer_schedule(verb, name)
+        return Said(True, f'Schedule "{name}" {"is paused" if verb is Verb.PAUSE else "goes on"}.')
+    if fields.get("on") == "host" and verb is Verb.RESUME:
+        return await _host(look, runs, verb, fields)
     pause = _pause_in(fields)
     if verb is Verb.PAUSE:
         change = await look.actions.pause(pause)
@@ -96,18 +103,20 @@ async def _jobs(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Outcome:
         return await _all_that_match(look, runs, verb, fields)
     if not ids:
         return Said(False, "Nothing was done: no job is selected.")
-    done = await _by_id(look, verb, ids)
+    done = await _by_id(look, verb, ids, fields)
     good = [each for each in done if each.get("did") == "done" or each.get("status") in ("CANCELLED", "RUNNING")]
     if len(ids) == 1:
         return Said(bool(good), f"Job {ids[0]}: {done[0]['said']}.")
     return _counted(_DID[verb], len(good), "job", [each["said"] for each in done if each not in good])
 
 
-async def _by_id(look: Look, verb: Verb, ids: list[str]) -> list[dict[str, Any]]:
+async def _by_id(look: Look, verb: Verb, ids: list[str], fields: Fields) -> list[dict[str, Any]]:
     if verb is Verb.CANCEL:
         return await look.actions.cancel(ids)
     if verb is Verb.RUN_NOW:
         return await look.actions.run_now(ids)
+    if verb is Verb.MOVE:
+        return await look.actions.move(ids, fields.get("to"))
     return await look.actions.resend(ids, look.result_db)
 
 
@@ -165,7 +174,8 @@ def filter_in(get: Callable[[str], str]) -> JobFilter:
     Raises:
         ConfigError: there is no such status.
     """
-    return JobFilter(status_named(get("status")), get("queue") or None, get("task") or None, get("prefix"))
+    queue, task = get("queue") or None, get("task") or None
+    return JobFilter(status_named(get("status")), queue, task, get("prefix"), get("q"))
 
 
 async def _all_that_match(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Running:
@@ -174,8 +184,9 @@ async def _all_that_match(look: Look, runs: Runs, verb: Verb, fields: Fields) ->
     if wanted == JobFilter() and fields.get("typed") != "all":
         raise ConfigError('Nothing was done: without a filter this is about every job. Type "all" to confirm.')
     _refuse_more(runs)
-    async with look.actions.matching(_BULK[verb], wanted) as found:
-        number = await found.count()
+    to = fields.get("to") if verb is Verb.MOVE else ""
+    async with look.actions.matching(_BULK[verb], wanted, to) as found:
+        number, subject = await found.count(), found.subject
 
     async def work(progress: Progress) -> None:
         done = Done()
@@ -185,12 +196,12 @@ async def _all_that_match(look: Look, runs: Runs, verb: Verb, fields: Fields) ->
             progress.skipped = dict(done.skipped)
 
         try:
-            async with look.actions.matching(_BULK[verb], wanted) as found:
+            async with look.actions.matching(_BULK[verb], wanted, to) as found:
                 await found.run(done, seen)
         finally:
             seen(0)
 
-    return _begin(look, runs, verb, filter_words(wanted), number, fields, work)
+    return _begin(look, runs, verb, subject, number, fields, work)
 
 
 async def _all_letters(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Running:
@@ -276,6 +287,16 @@ async def _reset_limit(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Sa
     return Said(True, f"{found['task'] or found['name']} allows from now on: {found['allows']}.")
 
 
+#: Words for what a host did.
+_STEERED = {Verb.DRAIN: "Drained", Verb.RESUME: "Resumed", Verb.RECYCLE: "Recycled"}
+
+
+async def _host(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Said:
+    (only,) = await look.actions.steer_hosts(verb, [fields.get("name")])
+    ok = only["did"] == "done"
+    return Said(ok, f"{_STEERED[verb] if ok else 'Not done'}: host {only['host']}. {only['said']}")
+
+
 async def _stacks(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Answers:
     return await look.actions.stacks()
 
@@ -287,10 +308,13 @@ _HANDLERS: dict[Verb, Callable[[Look, Runs, Verb, Fields], Awaitable[Outcome]]] 
     Verb.CANCEL: _jobs,
     Verb.RUN_NOW: _jobs,
     Verb.RESEND: _jobs,
+    Verb.MOVE: _jobs,
     Verb.REPLAY: _letters,
     Verb.DISCARD: _letters,
     Verb.REMOVE: _remove,
     Verb.SET_LIMIT: _set_limit,
     Verb.RESET_LIMIT: _reset_limit,
     Verb.STACKS: _stacks,
+    Verb.DRAIN: _host,
+    Verb.RECYCLE: _host,
 }

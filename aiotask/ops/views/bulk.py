@@ -6,7 +6,7 @@ from typing import Any
 
 from ...inspector import JobFilter
 from .. import letters
-from ..actions import LETTER_PERMISSIONS, PERMISSIONS, filter_words
+from ..actions import LETTER_PERMISSIONS, PERMISSIONS
 from ..bulk import MOST_COUNTED
 from ..visitors import Verb
 from .acts import TYPED
@@ -29,7 +29,7 @@ async def new_bulk(look: Look, name: str) -> dict[str, Any]:
         verb = Verb(name)
     except ValueError:
         raise NotFound("There is no such bulk action.") from None
-    fields = {name: look.asked(name) for name in ("status", "queue", "task", "prefix", "error")}
+    fields = {name: look.asked(name) for name in ("status", "queue", "task", "prefix", "error", "q")}
     if verb in _OF_LETTERS:
         wanted = letters.Filter(fields["task"] or None, fields["queue"] or None, fields["error"] or None)
         async with look.actions.letters(_OF_LETTERS[verb], wanted) as found:
@@ -37,9 +37,11 @@ async def new_bulk(look: Look, name: str) -> dict[str, Any]:
         is_open = wanted.is_open
     elif verb in _ACTIONS:
         status = look.status()
-        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"])
-        async with look.actions.matching(_ACTIONS[verb], jobs) as matching:
-            number, subject, of_graphs = await matching.count(), filter_words(jobs), 0
+        jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"], fields["q"])
+        if verb is Verb.MOVE:
+            fields["to"] = look.asked("to")
+        async with look.actions.matching(_ACTIONS[verb], jobs, fields.get("to", "")) as matching:
+            number, subject, of_graphs = await matching.count(), matching.subject, 0
         is_open = jobs == JobFilter()
         fields["status"] = status.value.lower() if status else ""
     else:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...inspector import JobFilter
 from ...job import Status
-from ..jobs import read_page
+from ..jobs import read_keyed, search
 from .finished import FINISHED, history_page, moment_in
 from .look import Look
 
@@ -14,20 +14,30 @@ __all__ = ["jobs"]
 
 #: What the places of the list of finished jobs begin with.
 _IN_HISTORY = "history:"
+#: Seconds, and jobs on the server, after which a search ends and says how far it has looked.
+_SECONDS, _MOST = 0.05, 5_000
 
 
 async def jobs(look: Look) -> dict[str, Any]:
     status, after, limit = look.status(), look.asked("after", 500), look.rows
-    wanted = JobFilter(status, look.asked("queue") or None, look.asked("task") or None, look.asked("prefix"))
     since, until, text = moment_in(look.asked("since")), moment_in(look.asked("until")), look.asked("q")
-    # What was asked for by time or text has ended: what has not is found by its status, queue, task and id.
-    only_ended = status in FINISHED or since is not None or until is not None or bool(text)
+    queue, task, prefix = look.asked("queue") or None, look.asked("task") or None, look.asked("prefix")
+    wanted = JobFilter(status, queue, task, prefix, text)
+    key = look.asked("key")
+    # What was asked for by time has ended: what has not is found by its status, queue, task, id and text.
+    only_ended = status in FINISHED or since is not None or until is not None
+    # A database cannot search rows for a text.
+    is_searched = not text or look.connection.app is not None
     found: list[dict[str, Any]] = []
     following = note = ""
-    if not only_ended and not after.startswith(_IN_HISTORY):
-        found = await read_page(look.place, wanted, after, limit)
-        following = found[-1].get("after", "") if found else ""
-    if not following and len(found) < limit and (status is None or status in FINISHED):
+    looked = look.number("looked", 0, 10**9) if look.asked("looked") else 0
+    if key:
+        found = await read_keyed(look.place, wanted.task, key, limit)
+    elif not only_ended and is_searched and not after.startswith(_IN_HISTORY):
+        page = await search(look.place, wanted, after, limit, seconds=_SECONDS, most=_MOST)
+        found, following, looked = page.jobs, page.after, looked + page.looked
+    is_cut = bool(following) and len(found) < limit
+    if not key and not following and len(found) < limit and (status is None or status in FINISHED):
         place = after.removeprefix(_IN_HISTORY) if after.startswith(_IN_HISTORY) else ""
         ended = await history_page(
             look,
@@ -43,14 +53,19 @@ async def jobs(look: Look) -> dict[str, Any]:
         found += [job for job in ended.jobs if job["id"].startswith(wanted.prefix)]
         following, note = (_IN_HISTORY + ended.after if ended.after else ""), ended.note
     stats = await look.stats()
+    if is_cut:
+        whole = stats.pending + stats.scheduled + stats.parked + stats.waiting + stats.running
+        note = f"Looked at {looked:,} of {max(whole, looked):,} unfinished jobs; the next page goes on."
     return {
         "title": "Jobs",
         "jobs": found,
         "after": following,
+        "looked": looked if is_cut else "",
         "note": note,
         "status": status,
         "wanted": wanted,
         "text": text,
+        "key": key,
         "since": look.asked("since"),
         "until": look.asked("until"),
         "only_ended": only_ended,

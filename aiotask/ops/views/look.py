@@ -13,6 +13,7 @@ from ...job import Status
 from ..actions import Actions
 from ..connection import Connection, Place
 from ..connections import Connections
+from ..refusals import Refusals
 from ..visitors import ACTS, Verb, Visitor
 from .words import HIDDEN
 
@@ -62,6 +63,8 @@ class Look:
     visitor: Visitor
     choices: Choices
     given: Mapping[str, str] = field(default_factory=dict)
+    #: What was refused here, so that repeats are told in few lines.
+    refusals: Refusals = field(default_factory=Refusals)
 
     # ---- reading
 
@@ -113,7 +116,7 @@ class Look:
     @cached_property
     def actions(self) -> Actions:
         may = frozenset(self.visitor.may) & frozenset(self.choices.allow)
-        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source))
+        return Actions(self.place, Visitor(self.visitor.name, may, self.visitor.source), self.refusals)
 
     def may(self, verb: str) -> bool:
         return self.actions.may(Verb(verb))

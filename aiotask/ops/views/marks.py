@@ -154,6 +154,11 @@ QUESTIONS = {
     "replay graph": "The jobs of this graph that failed run again under their ids.",
     "discard letter": "The letter is deleted for good; its outcome stays in the history.",
     "remove schedule": "It runs no more. One that the code of a running worker declares comes back within a minute.",
+    "drain host": "The host takes no new jobs until it is resumed. What runs there ends as usual.",
+    "resume host": "The host takes new jobs again.",
+    "recycle host": "Its worker processes are replaced one by one, with the code that is there now. What runs ends as "
+    "usual.",
+    "move job": "It goes to the other queue and stays what it is, unless a worker has it.",
     "set_limit limit": "For all workers, at once, until it is reset. The value none: no limit.",
     "reset_limit limit": "Its tasks say again what it allows.",
 }

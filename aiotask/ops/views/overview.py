@@ -92,6 +92,7 @@ def with_totals(host: dict[str, Any]) -> dict[str, Any]:
         "late": max(
             (max(each["lag"], each["still"] if each["still"] > 1 else 0.0) for each in processes), default=None
         ),
+        "busy": sum(each.get("busy", 0.0) for each in processes),
         "in_flight": sum(each["running"] for each in processes),
         "started": sum(each["started"] for each in processes),
     }

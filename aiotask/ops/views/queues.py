@@ -51,6 +51,7 @@ async def queue(look: Look, name: str) -> dict[str, Any]:
         "is_known": found is not None,
         "pause": paused_in(pauses).get(name),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
+        "others": sorted(each.name for each in stats.queues if each.name != name),
         "sample": sample,
         "tasks": list(sample.tasks.items())[:10],
         "jobs": jobs,

@@ -8,9 +8,9 @@ from typing import Any
 from ...inspector import JobFilter
 from ...log.events import in_words
 from ...values.metrics import EDGES
-from ..jobs import read_page
+from ..jobs import search
 from ..pauses import KnownTask, known_tasks
-from ..series import task_totals
+from ..series import around_deploy, task_totals
 from .finished import history_page
 from .look import Look
 from .minutes import minutes_of, range_in
@@ -19,6 +19,8 @@ __all__ = ["task", "tasks"]
 
 #: Jobs that are listed.
 _SHOWN = 20
+#: Seconds, and jobs on the server, after which the search for them ends.
+_SECONDS, _MOST = 0.05, 5_000
 
 
 async def tasks(look: Look) -> dict[str, Any]:
@@ -40,8 +42,8 @@ async def tasks(look: Look) -> dict[str, Any]:
 
 async def task(look: Look, name: str) -> dict[str, Any]:
     known = next((each for each in await known_tasks(look.place) if each.task == name), None)
-    jobs, ended, ranged = await asyncio.gather(
-        read_page(look.place, JobFilter(task=name), "", _SHOWN),
+    found, ended, ranged = await asyncio.gather(
+        search(look.place, JobFilter(task=name), "", _SHOWN, seconds=_SECONDS, most=_MOST),
         history_page(look, task=name, limit=_SHOWN),
         minutes_of(look, range_in(look)),
     )
@@ -51,11 +53,13 @@ async def task(look: Look, name: str) -> dict[str, Any]:
         "name": name,
         "task": known or KnownTask(look.connection.label, name, 0, []),
         "is_known": known is not None,
-        "jobs": jobs,
+        "jobs": found.jobs,
+        "is_cut": bool(found.after) and len(found.jobs) < _SHOWN,
         "ended": ended.jobs,
         "note": ended.note,
         "times": times,
         "histogram": _histogram(times),
+        "deploy": around_deploy(ranged, name),
         "ranged": ranged,
     }
 

@@ -93,25 +93,6 @@ async def test_a_retry_leaves_its_slot_to_others_and_passes_the_limit_again_at_i
     assert (again.id, again.meta) == ("job-0", AGAIN)
 
 
-async def test_a_parked_job_leaves_its_slot_and_comes_back_to_its_line(
-    limits: Limits, worker: Worker, declare: Declare
-) -> None:
-    await declare(max_running=1)
-    await send(limits, limited("parked"), limited("next"))
-    [first] = (await worker.claim()).deliveries
-    assert await worker.requeue(first, need="task:x") is Settled.DONE
-    assert await status_of(limits, "parked") is Status.PARKED
-    [second] = (await worker.claim()).deliveries
-    assert second.id == "next"
-
-    able = await Worker(limits, "host.2", needs=["task:x"]).enlist()
-    [found] = (await able.claim()).deliveries
-    assert await able.requeue(found, limit="api:") is Settled.DONE
-    assert ids(await worker.claim()) == []
-    await end(worker, second)
-    assert ids(await worker.claim()) == ["parked"]
-
-
 async def test_a_job_that_came_without_its_limit_goes_into_its_line_as_it_was_sealed_anew(
     limits: Limits, worker: Worker, declare: Declare
 ) -> None:
@@ -349,33 +330,6 @@ async def test_a_replayed_letter_takes_its_place_in_its_line(limits: Limits, wor
     assert ids(await worker.claim()) == []
     await end(worker, second)
     assert ids(await worker.claim()) == ["dead"]
-
-
-async def test_the_order_of_a_key_that_admits_one_is_that_of_the_sends(
-    limits: Limits, worker: Worker, declare: Declare
-) -> None:
-    await declare(max_running_each=1)
-    await send(limits, *(limited(f"{key}-{n}", key) for n in range(8) for key in "abc"))
-    ran: list[str] = []
-    step = dead = 0
-    current = worker
-    while claim := (await current.claim()).deliveries:
-        for delivery in claim:
-            step += 1
-            if step % 5 == 4:
-                await current.requeue(delivery)
-            elif step % 7 == 6:
-                dead += 1
-                await limits.recover(current.name)
-                current = await Worker(limits, f"host.9{dead}").enlist()
-                break
-            else:
-                await end(current, delivery)
-                ran.append(delivery.id)
-
-    assert len(ran) == 24 and dead > 0
-    for key in "abc":
-        assert [id for id in ran if id.startswith(key)] == [f"{key}-{n}" for n in range(8)]
 
 
 @pytest.mark.parametrize("key", ["a|5", "a:b", "a|", "|7", "ünïcode", "two\nlines", "*?[", ":0:api:"])

@@ -14,10 +14,12 @@ from aiotask.brokers.due_now import DueNow
 from aiotask.brokers.expiry import Expiry
 from aiotask.brokers.graphs import Conclusion, Graphs, Node
 from aiotask.brokers.limits import Limits
+from aiotask.brokers.moving import Move, Moving
 from aiotask.brokers.pauses import Pause, Pauses
 from aiotask.brokers.schedules import Declaration, Fire, Schedules
 from aiotask.inspector import JobFilter
 from aiotask.job import Status
+from aiotask.wire.seal import OVERHEAD
 
 from ...graphs import node, send_graph
 from ...seam import Worker, a_push, ids, outcome_of, sealed_outcome, send, status_of
@@ -191,6 +193,7 @@ async def test_pages_and_counts_have_the_jobs_in_lines(limits: Limits, worker: W
     assert [job.id for job in (await view.page(JobFilter(prefix="job-7"))).jobs] == ["job-7"]
     assert [job.id for job in (await view.page(JobFilter(task="shop.tasks:other"))).jobs] == []
     assert len((await view.page(JobFilter(task="shop.tasks:render"), limit=100)).jobs) == 33
+    assert [job.id for job in (await view.page(JobFilter(text="job-7"))).jobs] == ["job-7"]
 
 
 async def test_a_job_in_a_line_ends_by_a_bulk_cancel(limits: Limits, worker: Worker, declare: Declare) -> None:
@@ -232,3 +235,30 @@ async def test_jobs_in_lines_count_for_the_room_of_their_queue(
     overflow = await limits.push("client", 1, [limited("three"), a_push("four")], Room({"default": 3}))
 
     assert overflow is not None and overflow.full == ["four"]
+
+
+# ---- jobs that are moved
+
+
+async def test_moved_jobs_keep_their_limit_and_their_order_in_line(
+    limits: Limits, worker: Worker, declare: Declare
+) -> None:
+    await declare(max_running=1)
+    await send(limits, *(limited(f"j{n}") for n in range(4)), limited("there", queue="other"))
+    inspector, batch = inspect(limits), []
+    for id in ("j3", "j1"):
+        info = await inspector.job(id)
+        assert info is not None and info.sealed is not None
+        batch.append(Move(id, info.sealed[:OVERHEAD], limited(id, queue="other").sealed))
+    assert await cast("Moving", limits).move("other", batch) == [True, True]
+
+    stats = {each.name: each.pending for each in (await inspector.stats()).queues}
+    assert stats == {"default": 2, "other": 3}
+    # One at a time: it is the same limit, and who was sent earlier comes earlier.
+    order, other = [], await Worker(limits, "host-2.1", ["other"]).enlist()
+    while delivery := (await other.claim()).deliveries:
+        order += ids(delivery)
+        assert ids(await worker.claim()) == []
+        await end(other, delivery[0])
+    assert order == ["j1", "j3", "there"]
+    assert ids(await worker.claim()) == ["j0"]

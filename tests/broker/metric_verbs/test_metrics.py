@@ -33,7 +33,11 @@ async def test_counts_of_all_hosts_add_up(metrics: Metrics, reader: MetricsInspe
     await metrics.observe("two", 1, SEEN, b"")
     await metrics.observe("one", 2, Observed({"shop:a": {Slot.FAILED: 1}, "shop:b": {Slot.RETRIED: 5}}), b"")
 
+    await metrics.observe("one", 3, Observed(releases={"v7": 1}), b"")
+    await metrics.observe("two", 2, Observed(releases={"v7": 1}), b"")
+
     for step in (MINUTE, TEN):
+        assert sum(each.releases.get("v7", 0) for each in await reader.minutes(0.0, step=step)) == 2
         assert await counted(reader, "shop:a", step) == Counts({Slot.SUCCEEDED: 6, 40: 4, Slot.FAILED: 1})
         assert await counted(reader, "shop:b", step) == Counts({Slot.RETRIED: 5})
         minutes = await reader.minutes(0.0, step=step)

@@ -1,4 +1,4 @@
-"""Schedules: declared by code and set at run time, and each run sent once, whoever asks."""
+"""Schedules: set at run time, and each run sent once, whoever asks."""
 
 from __future__ import annotations
 
@@ -6,43 +6,14 @@ import asyncio
 import math
 from typing import cast
 
-import msgspec
-import pytest
-
 from aiotask.broker import Broker, Special
 from aiotask.brokers import schedules_of
 from aiotask.brokers.expiry import Expiry
-from aiotask.brokers.schedules import UNPLANNED, Declaration, Fire, Schedules, ScheduleState
-from aiotask.errors import BrokerError
+from aiotask.brokers.schedules import UNPLANNED, Fire, Schedules
 from aiotask.job import Status
 
 from ...seam import MakeBroker, Worker, a_push, drain, send, status_of
-
-HOUR = 3600.0
-
-
-def declared(name: str, moments: str = "hourly", *, horizon: float = 0.0, call: str = "call") -> Declaration:
-    sealed = f"{'seal of ' + name + call:<21.21}sealed {name} {call}".encode()
-    return Declaration(name, sealed, f"{moments:<8.8}".encode(), horizon)
-
-
-async def state_of(schedules: Schedules, name: str) -> ScheduleState:
-    state = await schedules.schedule(name)
-    assert state is not None
-    return state
-
-
-async def plan(schedules: Schedules, name: str, due_in: float) -> ScheduleState:
-    """Let the next run of a schedule be due in so many seconds."""
-    at = (await schedules.due_schedules(0)).time
-    state = await state_of(schedules, name)
-    assert await schedules.fire([Fire(state, at + due_in, at + due_in, state.last)]) == [True]
-    return await state_of(schedules, name)
-
-
-async def names(schedules: Schedules) -> list[str]:
-    return sorted(state.name for state in await schedules.list_schedules())
-
+from .kept import HOUR, declared, names, plan, state_of
 
 # ---- set at run time
 
@@ -105,6 +76,34 @@ async def test_a_paused_schedule_is_not_due_and_counts_from_when_it_is_resumed(s
     assert not resumed.paused and resumed.moment == UNPLANNED and resumed.since >= paused.paused
 
 
+async def test_a_pause_says_who_has_begun_it_and_why_until_it_ends(schedules: Schedules) -> None:
+    await schedules.set_schedules([declared("a"), declared("b")])
+
+    assert await schedules.pause_schedule("a", "ada@office", "the numbers are wrong")
+    [_, listed] = await schedules.list_schedules()
+    assert listed == await state_of(schedules, "a")
+    assert (listed.paused_by, listed.paused_why) == ("ada@office", "the numbers are wrong")
+    # Who pauses it again says it anew.
+    assert await schedules.pause_schedule("a", "bob@home")
+    again = await state_of(schedules, "a")
+    assert (again.paused_by, again.paused_why) == ("bob@home", "") and again.paused >= listed.paused
+
+    assert await schedules.resume_schedule("a")
+    resumed = await state_of(schedules, "a")
+    assert (resumed.paused, resumed.paused_by, resumed.paused_why) == (0.0, "", "")
+
+
+async def test_what_was_removed_while_it_was_paused_is_set_again_without_the_pause(schedules: Schedules) -> None:
+    await schedules.set_schedules([declared("a")])
+    await schedules.pause_schedule("a", "ada", "why")
+    await schedules.remove_schedule("a")
+
+    await schedules.set_schedules([declared("a")])
+
+    state = await state_of(schedules, "a")
+    assert (state.paused, state.paused_by, state.paused_why) == (0.0, "", "")
+
+
 async def test_steering_a_schedule_that_is_not_there_says_so(schedules: Schedules) -> None:
     assert not await schedules.pause_schedule("a")
     assert not await schedules.resume_schedule("a")
@@ -128,133 +127,6 @@ async def test_schedules_are_listed_page_by_page_those_that_are_due_next_first(s
         listed += [state.name for state in page]
 
     assert listed == ["s3", "s2", "s1", "s0", "s4"]
-
-
-# ---- declared by code
-
-
-async def test_a_younger_generation_removes_what_its_code_does_not_declare_any_more(schedules: Schedules) -> None:
-    await schedules.set_schedules([declared("by hand")])
-    await schedules.declare_schedules("other", 100.0, [declared("of another")], removes=True)
-    await schedules.declare_schedules("shop", 100.0, [declared("kept"), declared("gone")], removes=True)
-    await schedules.declare_schedules("shop", 200.0, [declared("kept"), declared("new")], removes=True)
-
-    assert await names(schedules) == ["by hand", "kept", "new", "of another"]
-
-
-async def test_one_that_its_declarer_cannot_make_stays_as_it_is(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("kept"), declared("broken")], removes=True)
-    before = await state_of(schedules, "broken")
-
-    batch = [declared("kept", "daily"), Declaration("broken"), Declaration("never there")]
-    assert await schedules.declare_schedules("shop", 200.0, batch, removes=True) == []
-    assert await names(schedules) == ["broken", "kept"]
-    assert await state_of(schedules, "broken") == before
-
-    await schedules.declare_schedules("shop", 300.0, [declared("kept")], removes=True)
-    assert await names(schedules) == ["kept"]
-
-
-async def test_an_older_generation_has_no_say(schedules: Schedules) -> None:
-    """A recycled process of an old release does not bring its schedules back."""
-    await schedules.declare_schedules("shop", 100.0, [declared("old"), declared("both")], removes=True)
-    await schedules.declare_schedules("shop", 200.0, [declared("both", "daily")], removes=True)
-    younger = await state_of(schedules, "both")
-
-    await schedules.declare_schedules("shop", 100.0, [declared("old"), declared("both")], removes=True)
-
-    assert await names(schedules) == ["both"]
-    assert await state_of(schedules, "both") == younger
-
-
-async def test_a_rollback_wins_since_it_was_started_later(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("old")], removes=True)
-    await schedules.declare_schedules("shop", 200.0, [declared("new")], removes=True)
-    await schedules.declare_schedules("shop", 300.0, [declared("old")], removes=True)
-
-    assert await names(schedules) == ["old"]
-
-
-async def test_of_one_generation_the_first_declaration_stays(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("a"), declared("b")], removes=True)
-    before = await state_of(schedules, "a")
-
-    await schedules.declare_schedules("shop", 100.0, [declared("a", "daily"), declared("c")], removes=True)
-
-    assert await state_of(schedules, "a") == before
-    assert await names(schedules) == ["a", "b", "c"]
-
-
-async def test_a_deploy_that_changes_nothing_keeps_the_next_run(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    before = await plan(schedules, "a", HOUR)
-
-    await schedules.declare_schedules("shop", 200.0, [declared("a", call="of the new release")], removes=True)
-
-    after = await state_of(schedules, "a")
-    assert (after.due, after.moment) == (before.due, before.moment)
-    assert after.sealed == declared("a", call="of the new release").sealed
-
-
-async def test_a_due_run_of_the_old_moments_comes_before_the_change(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    due = await plan(schedules, "a", -5.0)
-
-    assert await schedules.declare_schedules("shop", 200.0, [declared("a", "daily")], removes=True) == ["a"]
-    assert await state_of(schedules, "a") == due
-    assert await schedules.fire([Fire(due, due.due + HOUR, due.due + HOUR, due.moment, [a_push("run")])]) == [True]
-
-    assert await schedules.declare_schedules("shop", 200.0, [declared("a", "daily")], removes=True) == []
-    assert (await state_of(schedules, "a")).moment == UNPLANNED
-
-
-async def test_a_due_run_that_no_keeper_can_send_does_not_stop_a_deploy_for_ever(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    await plan(schedules, "a", -5.0)
-
-    assert await schedules.declare_schedules("shop", 200.0, [declared("a", "daily")], removes=True, force=True) == []
-    assert (await state_of(schedules, "a")).sealed == declared("a", "daily").sealed
-
-
-async def test_a_worker_in_a_loop_only_adds(schedules: Schedules) -> None:
-    """A laptop does not end the schedules of production."""
-    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    before = await state_of(schedules, "a")
-
-    await schedules.declare_schedules("in-loop", 0.0, [declared("a", "daily"), declared("mine")], removes=False)
-    assert await state_of(schedules, "a") == before
-    assert await names(schedules) == ["a", "mine"]
-
-    # What it has added it may change, and a service takes it over.
-    await schedules.declare_schedules("in-loop", 0.0, [declared("mine", call="again")], removes=False)
-    assert (await state_of(schedules, "mine")).sealed == declared("mine", call="again").sealed
-    await schedules.declare_schedules("shop", 50.0, [declared("mine")], removes=True)
-    assert (await state_of(schedules, "mine")).by == "in-loop"
-    await schedules.declare_schedules("shop", 200.0, [declared("a"), declared("mine")], removes=True)
-    assert (await state_of(schedules, "mine")).by == "shop"
-
-
-async def test_code_without_schedules_removes_those_that_it_had(schedules: Schedules) -> None:
-    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    await schedules.declare_schedules("shop", 200.0, [], removes=True)
-    assert await names(schedules) == []
-
-    await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    assert await names(schedules) == []
-
-
-async def test_nothing_is_declared_beside_a_worker_of_an_older_release(
-    another_broker: MakeBroker, schedules: Schedules
-) -> None:
-    if schedules.url.startswith("memory"):
-        pytest.skip("a memory broker has workers of one release")
-    old = another_broker()
-    await old.enlist("attic.1", "attic", msgspec.msgpack.encode({"host": "attic", "release": 1}))
-
-    with pytest.raises(BrokerError, match=r'"attic".* does not know schedules'):
-        await schedules.declare_schedules("shop", 100.0, [declared("a")], removes=True)
-    with pytest.raises(BrokerError, match='"attic"'):
-        await schedules.set_schedules([declared("a")])
 
 
 # ---- runs

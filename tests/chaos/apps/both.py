@@ -16,3 +16,8 @@ from .work import serve
 
 app.database.replace(os.environ["CHAOS_DATABASE"])
 serve(app)
+
+
+@app.task(queue="aside")
+async def aside() -> None:
+    """Has workers serve a second queue, to which jobs are moved."""

@@ -35,12 +35,15 @@ class Forger:
     """Makes them; ``secret`` is the true one, for genuine messages that are then damaged or moved.
 
     Args:
+        seed: decides, together with what ``begin`` is given, what each of them is.
         canary: a file that is there once anything of this was loaded or run.
         task: the name of a task that the workers know.
     """
 
-    def __init__(self, rng: Random, secret: str, app: str, task: str, canary: Path) -> None:
-        self._rng = rng
+    def __init__(self, seed: int, secret: str, app: str, task: str, canary: Path) -> None:
+        self._seed = seed
+        #: What is drawn for the message that was begun last.
+        self.rng = self._rng = rng = Random(seed)
         self._task = task
         self._app = app
         self._jobs, self._outcomes = Sealer([secret], "job"), Sealer([secret], "outcome")
@@ -50,6 +53,7 @@ class Forger:
         self.bomb = b"P" + pickle.dumps(_Bomb(str(canary)), 5)
         self._call = b"P" + pickle.dumps(((_Bomb(str(canary)),), {}), 5)
         self._made = 0
+        self._number = ""
         self._ways: list[Callable[[str], bytes]] = [
             self._truncated,
             self._flipped,
@@ -65,10 +69,20 @@ class Forger:
             lambda id: rng.randbytes(rng.randrange(1, 400)),
         ]
 
+    def begin(self, number: str) -> None:
+        """Begin the message of this number: what it is does not depend on what was made before, nor on what the server
+        and its clients have done meanwhile, which no seed repeats."""
+        self.rng.seed(f"{self._seed} {number}")
+        self._number, self._made = number, 0
+
     def id(self) -> str:
         """One that no job has."""
         self._made += 1
-        return f"00feedfacecafe-{self._made:x}"
+        return f"00feedfacecafe-{self._number}-{self._made:x}"
+
+    def one_of(self, ids: list[str]) -> str:
+        """One of these ids. What is drawn next does not depend on how many there are."""
+        return ids[int(self.rng.random() * len(ids))]
 
     # ---- jobs
 
@@ -196,7 +210,7 @@ class Forger:
 
     def message(self, ids: list[str]) -> bytes:
         """On the channel of a client that waits for these jobs."""
-        parts = [_frame(id.encode(), self.outcome(id)) for id in self._rng.sample(ids, min(3, len(ids)))]
+        parts = [_frame(id.encode(), self.outcome(id)) for id in (self.one_of(ids) for _ in range(3))]
         parts += [_frame(b"\xff\xfe", b""), _frame(self.id().encode(), None), self._rng.randbytes(12)]
         self._rng.shuffle(parts)
         return b"".join(parts[: self._rng.randrange(1, len(parts) + 1)])
@@ -210,7 +224,7 @@ class Forger:
 
     def cancel(self, ids: list[str]) -> bytes:
         """The word to a worker or a host that somebody has cancelled one of these."""
-        return _frame(self._rng.choice([*ids, self.id()]).encode(), None)
+        return _frame((self.id() if self._rng.random() < 0.15 else self.one_of(ids)).encode(), None)
 
 
 def _frame(id: bytes, outcome: bytes | None) -> bytes:

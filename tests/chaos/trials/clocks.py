@@ -80,7 +80,7 @@ async def clocks(arena: Arena, tier: Tier, rng: Random) -> Report:
     await town.let_results_expire()
     await town.close()
     # What the server has as history is the witness; only then it is recorded.
-    report = await examine(arena, settle=30.0, stop=False, undue=not tier.deaths, keys=(r"declared:.*",))
+    report = await examine(arena, settle=30.0, stop=False, undue=not tier.deaths, keys=(r"declared:.*", "declarers"))
     report.forgive("phantom", "runs of schedules", [id for id in arena.ledger().by_job if id.startswith("run-")])
     await town.record()
     report.residue += await left_behind(arena)

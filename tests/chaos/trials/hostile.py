@@ -57,14 +57,17 @@ async def hostile(arena: Arena, tier: Tier, rng: Random) -> Report:
 
 class _Trial:
     def __init__(self, arena: Arena, tier: Tier, rng: Random) -> None:
-        self.arena, self.tier, self.rng = arena, tier, rng
+        self.arena, self.tier = arena, tier
+        # What good jobs are sent, and how long some of them take. What is forged has a source of its own: how often the
+        # second one is asked depends on the machine.
+        self.good_jobs, self.times = Random(rng.random()), Random(rng.random())
         self.canary = arena.directory / "canary"
         self.database = arena.directory / "results.db"
-        self.forger = Forger(rng, _SECRET, arena.name, arena.tasks.echo.name, self.canary)
+        self.forger = Forger(rng.getrandbits(64), _SECRET, arena.name, arena.tasks.echo.name, self.canary)
         self.client = redis.Redis(unix_socket_path=str(arena.server.socket), protocol=2)
         self.complaints = _Counter()
         #: Forged ones that are to be counted, and that need not be.
-        self.expected = self.others = 0
+        self.expected = self.others = self.begun = 0
         self.naps: list[Sent] = []
         self.failures: list[str] = []
 
@@ -109,14 +112,15 @@ class _Trial:
                 task = (tasks.noop, tasks.sync_noop)[n % 2]
                 producer.send(task)
             producer.send(tasks.echo, "ü" * 50)
-            send_features(producer, tasks, self.rng)
+            send_features(producer, tasks, self.good_jobs)
             # They run while others say that they are cancelled, or have ended.
             self.naps = [nap for nap in self.naps if not nap.ended]
             if len(self.naps) < 6:
-                self.naps.append(producer.send(tasks.nap, self.rng.uniform(0.3, 1.0)))
+                self.naps.append(producer.send(tasks.nap, self.times.uniform(0.3, 1.0)))
             ids = [nap.id for nap in self.naps]
             await asyncio.to_thread(self._strike, _GOOD_AT_ONCE * tier.forged, ids)
-            if self.rng.random() < tier.rubbish * _GOOD_AT_ONCE / tier.good or good == _GOOD_AT_ONCE:
+            self.forger.begin(f"turn {good}")
+            if self.forger.rng.random() < tier.rubbish * _GOOD_AT_ONCE / tier.good or good == _GOOD_AT_ONCE:
                 await asyncio.to_thread(self._rubbish, ids)
             if sizes and good >= tier.good / 2:
                 await asyncio.to_thread(self._large, sizes.pop())
@@ -125,43 +129,50 @@ class _Trial:
 
     def _strike(self, count: int, ids: list[str]) -> None:
         """So many messages: most of them jobs, the others outcomes, cancels and questions."""
-        rng, forger, key = self.rng, self.forger, self._key
+        forger, rng, key = self.forger, self.forger.rng, self._key
         channels = [name for name in self.client.pubsub_channels(key("to:*")) if isinstance(name, bytes)]
         hosts = [name for name in channels if self._is_host(name)]
         pipe = self.client.pipeline(transaction=False)
         for _ in range(count):
+            self.begun += 1
+            forger.begin(f"{self.begun:x}")
             how = rng.random()
             if how < 0.6:
                 self.expected += 1
                 lane = rng.choice("0123456789r")
-                pipe.xadd(key(f"q:default:{lane}"), forger.entry(rng.choice(ids)))
+                pipe.xadd(key(f"q:default:{lane}"), forger.entry(forger.one_of(ids)))
             elif how < 0.65:
                 self.expected += 1
                 id, held = forger.held()
                 at = rng.choice([0.0, 1.0, time.time() + 1.0, float("-inf")])
                 # At once, as our own scripts do it: half of it would be cleared away, and not be counted.
                 pipe.eval(_HOLD, 2, key("held"), key("due"), id, held, at)
-            elif how < 0.75 and hosts:
-                self.expected += 1
-                pipe.publish(rng.choice(hosts), forger.ask())
+            elif how < 0.75:
+                question = forger.ask()
+                # A keeper whose connection was just cut hears nothing.
+                if hosts:
+                    self.expected += 1
+                    pipe.publish(rng.choice(hosts), question)
             else:
                 self.others += 1
                 self._outcome_or_cancel(pipe, ids, channels)
         pipe.execute()
 
     def _outcome_or_cancel(self, pipe: Any, ids: list[str], channels: list[bytes]) -> None:
-        rng, forger, id = self.rng, self.forger, self.rng.choice(ids)
+        forger, rng, id = self.forger, self.forger.rng, self.forger.one_of(ids)
         how = rng.random()
         if how < 0.4:
-            for name in channels:
+            for n, name in enumerate(channels):
                 if not self._is_host(name):
+                    forger.begin(f"{self.begun:x}-{n}")
                     pipe.publish(name, forger.message(ids))
         elif how < 0.6:
             # Of one that runs (what has ended could only be destroyed), and of one that nobody has sent.
             pipe.set(self._key(f"r:{id}"), forger.outcome(id), ex=60, nx=True)
             pipe.set(self._key(f"r:{forger.id()}"), forger.outcome(id), ex=60)
         elif how < 0.8:
-            for name in channels:
+            for n, name in enumerate(channels):
+                forger.begin(f"{self.begun:x}-{n}")
                 pipe.publish(name, forger.cancel(ids))
         else:
             pipe.hset(self._key("marks"), rng.choice([id, forger.id()]), forger.mark(id))
@@ -176,7 +187,7 @@ class _Trial:
 
     def _rubbish(self, ids: list[str]) -> None:
         """Something of the right type in every other key there is."""
-        rng, key, client, forger = self.rng, self._key, self.client, self.forger
+        rng, key, client, forger = self.forger.rng, self._key, self.client, self.forger
         odd = [b"ghost", b"\xff\xfe", b"a" * 3_000, b"x.1", b"|", b"1"]
         for _ in range(20):
             one, other = rng.choice(odd) + rng.randbytes(2), rng.choice([*odd, rng.randbytes(30), b""])
@@ -193,7 +204,7 @@ class _Trial:
             client.hset(key("begun"), one, other)
             client.hset(key("marks"), one, other)
             client.zadd(key("due"), {one: 0.0})
-            client.zadd(key("due"), {rng.choice(ids): 0.0})
+            client.zadd(key("due"), {forger.one_of(ids): 0.0})
             client.zadd(key("dead"), {one: rng.choice([0.0, float("inf")])})
             client.hset(key("dead:jobs"), one, other)
             row = struct.pack(">IIH", 0, len(forger.bomb), 0) + forger.bomb
@@ -209,6 +220,8 @@ class _Trial:
         for name in client.scan_iter(key("client:*")):
             if rng.random() < 0.2:
                 client.set(name, rng.choice([b"", b"none", b"\xff"]), ex=60)
+        self.begun += 1
+        forger.begin(f"{self.begun:x}")
         need = f"task:{self.arena.tasks.noop.name}"
         client.sadd(key("parked"), need)
         for lane in (f"parked:{need}", "q:default:s"):

@@ -11,6 +11,7 @@ from aiotask.keeper.lease import LEASE
 from ..arena import Arena
 from ..checker import examine, forgive_the_unlucky
 from ..faults.kills import keepers_die, supervisors_die, workers_die
+from ..faults.moves import movers_die
 from ..features import judge_features, send_features
 from ..producer import Producer
 from ..report import Report
@@ -28,7 +29,8 @@ _OPTIONS = ("--preload",)
 @trial(
     1,
     summary="SIGKILL to a random worker every 0.2-1 s, to a random keeper now and then, to a supervisor or its whole "
-    "host every 10 s, while no-ops, CPU-bound jobs, naps and rows (SQLite or PostgreSQL) stream in",
+    "host every 10 s, while no-ops, CPU-bound jobs, naps and rows (SQLite or PostgreSQL) stream in, and jobs are moved "
+    "to another queue and back by commands that are killed",
     passes=(
         "clean",
         "each row is final, was changed by one run, and ran again only after a death",
@@ -43,6 +45,7 @@ _OPTIONS = ("--preload",)
         "workers": (0.2, 0.6),
         "keepers": (1.0, 2.0),
         "supervisors": (1.0, 2.0),
+        "movers": (0.5, 2.0),
         "kinds": ("service", "supervisor"),
         "patience": 30.0,
         "slack": 15.0,
@@ -55,6 +58,7 @@ _OPTIONS = ("--preload",)
         "workers": (0.2, 1.0),
         "keepers": (8.0, 15.0),
         "supervisors": (9.0, 11.0),
+        "movers": (0.5, 3.0),
         "kinds": ("host", "supervisor", "service"),
         "patience": 60.0,
         "slack": 1.0,
@@ -78,6 +82,7 @@ async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> R
         workers_die(arena, rng, tier.workers, until),
         keepers_die(arena, rng, tier.keepers, until),
         supervisors_die(arena, rng, tier.supervisors, until, workers=2, kinds=tier.kinds, options=_OPTIONS),
+        movers_die(arena, rng, tier.movers, until),
     )
     arena.tell("waiting for the last jobs")
     await producer.done(tier.patience)

@@ -10,7 +10,13 @@ if removes then
   local youngest = redis.call('HGET', mine, '')
   if youngest and tonumber(youngest) > generation then return {} end
 end
-local at, left, given = now(), {}, {}
+local at, left, given, told = now(), {}, {}, {}
+
+-- What this code declares is written down with its moments and the time, also where another's declaration counts: as long as it
+-- goes on saying so, no other can remove the schedule.
+local function note(name, moments)
+  told[#told + 1], told[#told + 2] = name, struct.pack('>c8d', moments, at)
+end
 
 -- Whether this call has no say in a schedule that is there.
 local function left_alone(old)
@@ -25,6 +31,8 @@ for n = 5, #ARGV, 4 do
   local due = redis.call('ZSCORE', key('fires'), name)
   local stays = old and due and old.moments == moments
   given[name] = true
+  if by ~= '' and ARGV[n + 1] ~= '' then note(name, moments)
+  elseif by ~= '' and old then note(name, old.moments) end
   if ARGV[n + 1] == '' then -- Nothing is known of it but that it is not gone.
   elseif old and left_alone(old) then
     if by == '' then left[#left + 1] = name end
@@ -34,16 +42,25 @@ for n = 5, #ARGV, 4 do
     s.by, s.generation, s.sealed, s.moments, s.horizon = by, generation, ARGV[n + 1], moments, tonumber(ARGV[n + 3])
     if not stays then begin_anew(name, s, at) end
     write_schedule(name, s)
-    if removes then redis.call('HSET', mine, name, '') end
   end
 end
+if #told > 0 then
+  redis.call('HSET', mine, unpack(told))
+  redis.call('SADD', key('declarers'), by)
+end
+if by ~= '' and not removes then forget_silent(by, at) end
 if removes then
   for _, name in ipairs(redis.call('HKEYS', mine)) do
     if name ~= '' and not given[name] then
       local old = schedule_of(name)
       if not old or old.by ~= by then redis.call('HDEL', mine, name)
       elseif old.generation < generation then
-        remove_schedule(name)
+        local heir = declarer_beside(by, name, at)
+        if heir then
+          -- The next declaration of any code counts.
+          old.by, old.generation = heir, 0
+          write_schedule(name, old)
+        else remove_schedule(name) end
         redis.call('HDEL', mine, name)
       end
     end

@@ -7,17 +7,22 @@
 
 -- 1. Who is to move.
 local at, moving, lanes, reply = now(), {}, {}, {}
+local names, starts = {}, {}
 local n = 1
 while n <= #ARGV do
-  local name, stands, count = ARGV[n], tonumber(ARGV[n + 1]), tonumber(ARGV[n + 6])
-  local score, s = redis.call('ZSCORE', key('fires'), name), schedule_of(name)
+  names[#names + 1], starts[#starts + 1] = ARGV[n], n
+  n = n + 7 + 5 * ARGV[n + 6]
+end
+local scores = redis.call('ZMSCORE', key('fires'), unpack(names))
+for number, packed in ipairs(redis.call('HMGET', key('schedules'), unpack(names))) do
+  local n, name, score, s = starts[number], names[number], scores[number], unpacked_schedule(packed)
+  local stands, count = tonumber(ARGV[n + 1]), tonumber(ARGV[n + 6])
   local is_same = score and s and tonumber(score) == stands and string.sub(s.sealed, 1, SEAL_BYTES) == ARGV[n + 2]
   if is_same and (count == 0 or stands <= at) then
     moving[#moving + 1] = { n, name, s, count }
     for job = n + 7, n + 2 + 5 * count, 5 do lanes[ARGV[job]] = key(ARGV[job]) end
     reply[#reply + 1] = 1
   else reply[#reply + 1] = 0 end
-  n = n + 7 + 5 * count
 end
 if #moving == 0 then return reply end
 
@@ -38,9 +43,12 @@ end
 
 -- Ids of this call: they are not in the index yet.
 local groups, known, seen, meet = {}, {}, {}, nil
+local queues = {}
 local function place(lane, is_custom, special, job)
-  local id = ARGV[job]
-  redis.call('SADD', key('queues'), string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)'))
+  local id, queue = ARGV[job], string.match(lane, '^q:(.*):%d$') or string.match(lane, '^l:([^:]+)')
+  if not queues[queue] then
+    queues[queue] = redis.call('SADD', key('queues'), queue)
+  end
   if special.unique then
     meet = meet or open_unique(told, at, groups, known, ARGV)
     meet({ rule = special.unique, lane = lane, queue = string.match(lane, '^%l:([^:]+)'), expires = special.expires,
@@ -51,11 +59,17 @@ local function place(lane, is_custom, special, job)
   end
 end
 
+local times, values = {}, {}
 for _, each in ipairs(moving) do
   local n, name, s, count = unpack(each)
-  redis.call('ZADD', key('fires'), ARGV[n + 3], name)
   s.moment, s.last, s.runs = tonumber(ARGV[n + 4]), tonumber(ARGV[n + 5]), (s.runs + count) % 4294967296
-  write_schedule(name, s)
+  times[#times + 1], times[#times + 2] = ARGV[n + 3], name
+  values[#values + 1], values[#values + 2] = name, packed_schedule(s)
+end
+redis.call('ZADD', key('fires'), unpack(times))
+redis.call('HSET', key('schedules'), unpack(values))
+for _, each in ipairs(moving) do
+  local n, _, _, count = unpack(each)
   for job = n + 7, n + 2 + 5 * count, 5 do
     place(ARGV[job], ARGV[job + 2] == '1', ARGV[job + 1] ~= '' and cmsgpack.unpack(ARGV[job + 1]) or {}, job + 3)
   end

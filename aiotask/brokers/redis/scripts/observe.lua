@@ -1,5 +1,5 @@
 -- KEYS: prefix.  ARGV: host, sequence, report, TTL of a minute and of ten (s), how many errors are kept, then per task, queue or
--- the errors of all: field (``t:TASK``, ``q:QUEUE``, ``e``) and its numbers (a msgpack map).
+-- the errors of all, and for the release of the host: field (``t:TASK``, ``q:QUEUE``, ``e``, ``r``) and its numbers (a msgpack map).
 -- Adds to the minute and the ten minutes that it is, once for each host and sequence; keeps the report of a host that has a lease.
 -- Returns whether it was added (1 or 0).
 -- Needs: core stats
@@ -40,7 +40,7 @@ local function note(name, ttl)
     local known = redis.call('HMGET', name, unpack(fields))
     for n = 1, #fields do
       local numbers = add(known[n], ARGV[6 + 2 * n])
-      if fields[n] == 'e' then numbers = frequent(numbers) end
+      if #fields[n] == 1 then numbers = frequent(numbers) end
       values[2 * n - 1], values[2 * n] = fields[n], cmsgpack.pack(numbers)
     end
     redis.call('HSET', name, unpack(values))

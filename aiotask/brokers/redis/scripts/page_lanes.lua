@@ -1,13 +1,16 @@
 -- KEYS: prefix.  ARGV: status ('' of any, else PENDING, RUNNING or PARKED), queue of parked jobs ('' any), task ('' any), first
--- characters of the id, how many jobs, the entry of the first lane behind which it begins ('' at its beginning), lanes…
--- Returns the position of the lane in which it goes on (0: nothing is left) and the entry behind which, then a list per job: lane,
--- entry, consumer that has claimed it (''), envelope, meta. It looks at a bounded number of entries, whatever they are.
+-- characters of the id, text in the envelope ('' any), how many jobs, the entry of the first lane behind which it begins ('' at its
+-- beginning), lanes…
+-- Returns the position of the lane in which it goes on (0: nothing is left) and the entry behind which, how many entries it has
+-- looked at, then a list per job: lane, entry, consumer that has claimed it (''), envelope, meta. It looks at a bounded number of
+-- entries, whatever they are.
 -- Needs: core
 -- Entries that are looked at, and how many of the first lane before their size is known; bytes of an envelope within which are its
 -- id and task.
 local LOOK, FIRST, HEAD = 400, 8, 2048
-local status, queue, task, start, wanted, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local reply, room, bytes = { 0, '' }, LOOK, 0
+local status, queue, task, start, part = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local wanted, after = tonumber(ARGV[6]), ARGV[7]
+local reply, room, bytes = { 0, '', 0 }, LOOK, 0
 
 local function is_wanted(lane, sealed)
   if start ~= '' and string.sub(id_of(sealed), 1, #start) ~= start then return false end
@@ -15,6 +18,7 @@ local function is_wanted(lane, sealed)
     local ok, _, _, _, named = pcall(cmsgpack.unpack_limit, string.sub(sealed, SEAL_BYTES + 1, SEAL_BYTES + HEAD), 3, 1)
     if not ok or named ~= task then return false end
   end
+  if part ~= '' and not string.find(sealed, part, SEAL_BYTES + 1, true) then return false end
   return queue == '' or string.sub(lane, 1, 2) == 'q:' or peek(sealed) == queue
 end
 
@@ -67,13 +71,13 @@ local function some(lane, count)
   return entries, owners, #entries == count and last or ''
 end
 
-for n = 7, #ARGV do
+for n = 8, #ARGV do
   local lane, count = ARGV[n], FIRST
   local more = redis.call('XLEN', key(lane)) > 0
   while more do
     count = math.max(1, math.min(count, room, wanted))
     local entries, owners, last = some(lane, count)
-    room = room - count
+    room, reply[3] = room - count, reply[3] + #entries
     for _, entry in ipairs(entries) do
       local sealed, meta = fields_of(entry)
       local owner = owners[entry[1]] or ''
@@ -85,7 +89,7 @@ for n = 7, #ARGV do
     end
     after, more = last, last ~= ''
     if room <= 0 or wanted <= 0 or bytes > BATCH_BYTES then
-      reply[1], reply[2] = more and n - 6 or n < #ARGV and n - 5 or 0, after
+      reply[1], reply[2] = more and n - 7 or n < #ARGV and n - 6 or 0, after
       return reply
     end
     count = count * 2

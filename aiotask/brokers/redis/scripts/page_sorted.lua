@@ -1,16 +1,18 @@
 -- KEYS: prefix.  ARGV: due, dead or graphs; score and id of the member behind which it begins ('' and '' at its beginning); how
--- many; and for jobs status ('' of any, else SCHEDULED or RETRYING), queue, task and first characters of the id ('' any).
--- Returns score and id behind which it goes on ('' and '' where nothing is left), then a list per member: id, score, and of a job
--- place in the index and what it is kept as. Jobs that are due go by time, dead letters too, but the latest first. It looks at a
+-- many; and for jobs status ('' of any, else SCHEDULED or RETRYING), queue, task, first characters of the id and text in the
+-- envelope ('' any).
+-- Returns score and id behind which it goes on ('' and '' where nothing is left), how many it has looked at, then a list per member:
+-- id, score, and of a job place in the index and what it is kept as. Jobs that are due go by time, dead letters too, but the latest first. It looks at a
 -- bounded number of members.
 -- Needs: core index due sorted
 -- Members that are looked at; bytes of an envelope within which are its id, task and queue.
 local LOOK, HEAD = 120, 2048
 local name, after, after_id, wanted = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local status, queue, task, start = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local status, queue, task, start, part = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local command = name == 'dead' and 'ZREVRANGE' or 'ZRANGE'
 
 local function is_wanted(lane, sealed)
+  if part ~= '' and not string.find(sealed, part, SEAL_BYTES + 1, true) then return false end
   if queue == '' and task == '' then return true end
   local head = string.sub(sealed, SEAL_BYTES + 1, SEAL_BYTES + HEAD)
   local ok, _, _, _, named, sent_to = pcall(cmsgpack.unpack_limit, head, 4, 1)
@@ -30,9 +32,10 @@ end
 
 local first = rank_behind(name, command, after, after_id)
 local page = redis.call(command, key(name), first, first + LOOK - 1, 'WITHSCORES')
-local reply, bytes = { '', '' }, 0
+local reply, bytes = { '', '', 0 }, 0
 for n = 1, #page, 2 do
   local id, score = page[n], page[n + 1]
+  reply[3] = reply[3] + 1
   if name == 'graphs' then
     reply[#reply + 1] = { id, score }
     wanted = wanted - 1

@@ -1,15 +1,18 @@
--- KEYS: prefix.  ARGV: what to do (pause, resume or remove), name.  Returns 1; 0: there is no such schedule.
+-- KEYS: prefix.  ARGV: what to do (pause, resume or remove), name; who pauses it and why (msgpack).  Returns 1; 0: there is no
+-- such schedule. One that is paused is paused anew.
 -- Needs: core schedules
 local what, name = ARGV[1], ARGV[2]
 allow_writes()
 if what == 'remove' then return remove_schedule(name) end
 local s, at = schedule_of(name), now()
 if not s then return 0 end
-if what == 'pause' and s.paused == 0 then
+if what == 'pause' then
   s.paused = at
+  redis.call('HSET', key('paused:schedules'), name, struct.pack('>d', at) .. ARGV[3])
   redis.call('ZADD', key('fires'), '+inf', name)
 elseif what == 'resume' and s.paused > 0 then
   s.paused = 0
+  redis.call('HDEL', key('paused:schedules'), name)
   begin_anew(name, s, at)
 end
 write_schedule(name, s)

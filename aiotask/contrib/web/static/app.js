@@ -164,10 +164,8 @@ document.addEventListener("toggle", (event) => {
 
 // ---- keys
 
-const PAGES = {
-  o: "/", j: "/jobs", r: "/running", q: "/queues", d: "/dead", t: "/tasks", w: "/workers", h: "/history",
-  s: "/schedules", l: "/limits", g: "/graphs", a: "/audit",
-};
+const VIEWS = ["jobs", "running", "queues", "dead", "tasks", "workers", "history", "schedules", "limits", "graphs", "audit"];
+const PAGES = { o: "/", ...Object.fromEntries(VIEWS.map((view) => [view[0], `/${view}`])) };
 
 function rows() {
   return [...document.querySelectorAll("main tr[data-row]")];
@@ -308,7 +306,7 @@ function plot(place, series) {
   }
   const state = drawn.get(place);
   const data = [series.at, ...shown];
-  state.words = words;
+  state.words = words, state.marks = series.marks;
   const theme = colour("--ink-3");
   if (state.chart && state.theme === theme) return state.chart.setData(data);
   const two = (number) => String(number).padStart(2, "0");
@@ -329,6 +327,12 @@ function plot(place, series) {
     axes: [{ ...axis, grid: { show: false }, space: 80, size: 26, values: (_, splits) => splits.map(clock) }, { ...axis, size: 52 }],
     series: [{}, ...draw],
     hooks: {
+      draw: [({ ctx, bbox, valToPos }) => (drawn.get(place).marks || []).forEach(([at, release]) => {
+        const x = valToPos(at, "x", true);
+        ctx.fillStyle = colour("--accent"), ctx.textAlign = "left";
+        ctx.fillRect(x, bbox.top, devicePixelRatio, bbox.height);
+        ctx.fillText(release.slice(0, 20), x + 4 * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+      })],
       setCursor: [(chart) => {
         const at = chart.cursor.idx;
         tip.hidden = at === null || at === undefined;
