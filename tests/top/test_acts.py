@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiotask import App
+from aiotask import App, Status
 from aiotask.ops.audit import read_audit
 from aiotask.ops.views.look import Choices
 from aiotask.ops.visitors import ACTS, Verb
@@ -47,6 +47,17 @@ async def test_jobs_are_steered(populated: Populated) -> None:
         await top.shows(f"Job {ids['pending']}: cancelled")
         await becomes(app, ids["pending"], "CANCELLED")
         assert await is_noted(populated, "cancel", 1, f"job {ids['pending']}")
+
+        await top.to_row(ids["scheduled"])
+        await top.press("M")
+        await top.shows(f"Move job {ids['scheduled']}?", "To queue")
+        await top.type("default")
+        await top.press("enter")
+        await top.shows(f"Job {ids['scheduled']}:")
+        async with app.inspector() as inspector:
+            found = await inspector.jobs(status=Status.SCHEDULED, queue="default", limit=10)
+        assert [each.id for each in found] == [ids["scheduled"]]
+        assert await is_noted(populated, "move", 1, f"job {ids['scheduled']} to queue default")
 
         await top.to_row(ids["scheduled"])
         await top.press("N", "enter")
@@ -175,7 +186,7 @@ async def test_tasks_schedules_and_limits_are_steered(populated: Populated) -> N
 
         await top.go("s", "every-hour")
         await top.to_row("every-hour")
-        await top.press("P", "y")
+        await top.press("P", "enter")
         await top.shows('Schedule "every-hour" is paused.', "‖ paused")
         await top.press("P", "y")
         await top.shows('Schedule "every-hour" goes on.')
