@@ -241,20 +241,22 @@ class _Stage:
             f"the healing, back after {back:.1f} s"
         )
 
+    def _where(self, id: str) -> int | None:
+        """The process in which a job runs."""
+        return next((run.pid for run in self.arena.ledger().running() if run.id == id), None)
+
     async def _occupy(self, host: Host, seconds: float) -> list[str]:
         """Ids of an async and a sync job that run on this host for so long."""
         mine: list[str] = []
         for task in (self.tasks.nap, self.tasks.sync_nap):
-            sent: list[Sent] = []
             deadline = time.monotonic() + 30.0
-            while time.monotonic() < deadline:
-                sent.append(self.producer.send(task, seconds))
-                await asyncio.sleep(0.3)
-                pids = set(host.workers())
-                found = [run.id for run in self.arena.ledger().running() if run.pid in pids]
-                if here := [each.id for each in sent if each.id in found]:
-                    mine += here
-                    break
+            here = False
+            while not here and time.monotonic() < deadline:
+                sent = self.producer.send(task, seconds)
+                # The next one only where this one has come to the other host: that has to have threads left.
+                await self._wait(lambda id=sent.id: self._where(id) is not None, 5.0)
+                here = self._where(sent.id) in host.workers()
+                mine += [sent.id] if here else []
         self.check(len(mine) >= 2, "no long job came to the host that was to be cut off")
         return mine
 
