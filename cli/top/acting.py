@@ -41,7 +41,7 @@ class Acting:
             if found and found["q"]:
                 self._begin(self._lead_to(found["q"]))
 
-        blank = Blank("q", "Id of a job, a task, a queue, or a text in ended jobs")
+        blank = Blank("q", "Id of a job, a task, a queue, or a text in arguments and errors")
         self._top.push_screen(Fill("Find", [blank], {}), after)
 
     async def _lead_to(self, text: str) -> None:

@@ -50,7 +50,7 @@ _FOUND: list[View] = [
         jobs_lists.jobs,
         views.job,
         jobs_details.job,
-        (_QUEUE, _TASK, ("prefix", "Id begins with", ""), _SINCE, _UNTIL, ("q", "Text in ended jobs", "")),
+        (_QUEUE, _TASK, ("prefix", "Id begins with", ""), _SINCE, _UNTIL, ("q", "Text in arguments and errors", "")),
     ),
     View("running", "running", views.running, jobs_lists.running, filters=(_QUEUE, _TASK)),
     View("queues", "queues", views.queues, lists.queues, views.queue, details.queue),
