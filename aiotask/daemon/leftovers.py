@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from ..log.events import in_words
+from ..loops.frames import current_frames
 from .child import Child
 
 __all__ = ["Leftovers", "find_leftovers"]
@@ -39,7 +40,7 @@ def find_leftovers() -> list[str]:
     current = asyncio.current_task()
     tasks = Counter(_of_task(task) for task in asyncio.all_tasks() if task is not current)
     found = [f"the task {name}" if n == 1 else f"{n} tasks {name}" for name, n in tasks.most_common(_MOST)]
-    frames = sys._current_frames()
+    frames = current_frames()
     # The worker's own ones are daemons, but for these two.
     threads = set(threading.enumerate()) - {threading.main_thread(), threading.current_thread()}
     for thread in [each for each in threads if not each.daemon and each.ident in frames][:_MOST]:

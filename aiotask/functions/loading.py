@@ -13,6 +13,7 @@ from types import FrameType
 
 from ..errors import ConfigError
 from ..loops.delay import DoublingDelay
+from ..loops.frames import current_frames
 
 __all__ = ["importing", "log_when_slow", "refuse_to_wait", "warn_of_send"]
 
@@ -76,7 +77,7 @@ def log_when_slow(names: str) -> Iterator[None]:
         taken, interval = 0.0, DoublingDelay(SLOW, 60.0)
         while not under_way.acquire(timeout=(pause := interval.next())):
             taken += pause
-            frame = sys._current_frames().get(thread)
+            frame = current_frames().get(thread)
             if frame is not None:
                 logger.warning("Importing %s has taken %.0f s so far. It is at %s.", names, taken, _stack(frame))
 

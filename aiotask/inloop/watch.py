@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from ..log.events import EventLog, JobEvent
+from ..loops.frames import current_frames
 from ..wire.control import Ask
 from ..worker import executor
 from ..worker.run import Run
@@ -65,7 +65,7 @@ class InLoopWatch:
         self._turns += 1
 
     def _log_blocked(self, since: float) -> None:
-        frame = sys._current_frames().get(self._thread)
+        frame = current_frames().get(self._thread)
         run = _run_in(frame)
         if run is not None:
             seconds = time.monotonic() - max(since, run.started_mono)
@@ -97,7 +97,7 @@ class InLoopWatch:
         )
 
     def _sync_runs(self) -> Iterator[tuple[Run, FrameType]]:
-        for ident, frame in sys._current_frames().items():
+        for ident, frame in current_frames().items():
             if ident != self._thread and (run := _run_in(frame)) is not None and self._owns(run):
                 yield run, frame
 
@@ -147,9 +147,9 @@ class InLoopWatch:
             return [], "Its worker has not started."
         threads = [
             {"kind": "loop" if ident == self._thread else "other", "frames": frames_of(frame)}
-            for ident, frame in sys._current_frames().items()
+            for ident, frame in current_frames().items()
         ]
-        blocking = _run_in(sys._current_frames().get(self._thread))
+        blocking = _run_in(current_frames().get(self._thread))
         runs = [*self._suspended, *(run for run, _ in self._sync_runs()), *([blocking] if blocking else [])]
         answered = asyncio.run_coroutine_threadsafe(self._awaits(), self._loop)
         try:
