@@ -23,6 +23,8 @@ from ..trial import Tier, trial
 
 #: Seconds after which, the cause being gone, what has ended is in the file.
 _CATCH_UP = 5.0
+#: Part of the turns that send a job of each feature: a dozen jobs, beside the ten or so of a turn that the rate is about.
+_FEATURED = 0.2
 #: Part of the jobs sent during a fault that ends during it.
 _LIVELY = 0.5
 
@@ -90,7 +92,8 @@ class _Trial:
             while count < (time.monotonic() - began) * self.tier.rate:
                 count += 1
                 self.producer.send(tasks.noop if self.rng.random() < 0.7 else tasks.sync_noop)
-            send_features(self.producer, tasks, self.rng)
+            if self.rng.random() < _FEATURED:
+                send_features(self.producer, tasks, self.rng)
             self.arena.tell(f"{len(self.arena.faults)} faults, {count:,} jobs")
             await self.producer.pace(5_000)
             await asyncio.sleep(0.05)
