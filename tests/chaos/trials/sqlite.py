@@ -23,7 +23,7 @@ from ..trial import Tier, trial
 
 #: Seconds after which, the cause being gone, what has ended is in the file.
 _CATCH_UP = 5.0
-#: Part of the turns that send a job of each feature: a dozen jobs, beside the ten or so of a turn that the rate is about.
+#: Part of the turns that send jobs of each feature, about a dozen: as many as a turn sends of plain ones.
 _FEATURED = 0.2
 #: Part of the jobs sent during a fault that ends during it.
 _LIVELY = 0.5
