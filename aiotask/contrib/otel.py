@@ -85,7 +85,7 @@ class Tracing(Middleware):
         self._attributes = None
 
     def send(self, call: Call, /) -> AbstractContextManager[None]:
-        # The runs of a schedule would all be children of whoever set it.
+        # With its context, all runs of a schedule would belong to the one trace in which the schedule was set.
         return nullcontext() if call.is_scheduled else _Sending(self, call)
 
     def execute(self, job: JobContext, /) -> AbstractContextManager[None]:

@@ -57,7 +57,7 @@ class Questions:
             del self._open[number]
 
     def answered(self, message: Snapshot | HostAnswer) -> None:
-        """An answer has come; one that nobody waits for any more is left."""
+        """Hand an answer to the caller that waits for it; without such a caller, drop it."""
         answer = self._open.get(message.request)
         if answer is not None and not answer.done():
             answer.set_result(message)

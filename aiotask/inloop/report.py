@@ -26,7 +26,7 @@ def in_loop_source(table: MetricsTable, host: str, watch: InLoopWatch) -> Source
 
     Args:
         table: what its worker has counted.
-        watch: what goes on in its loop; asked in the thread of the keeper.
+        watch: knows the jobs that run in the loop of the worker; it is called in the thread of the keeper.
     """
 
     busy = Busy()

@@ -32,7 +32,7 @@ class Requests:
     """Receives control messages, and answers those that carry the seal of its app.
 
     A message that changes something is obeyed by the host that it names, once, and within ``FRESH`` seconds of the
-    broker's clock: one that somebody has recorded does nothing when it is sent again.
+    broker's clock: a recorded message that is sent again does nothing.
 
     Args:
         snapshot: called for each answer to a question for stacks.
@@ -97,7 +97,7 @@ class Requests:
         return self._control.answer(ask.id, self._host, processes, note)
 
     async def _do(self, ask: Ask) -> bytes | None:
-        """The answer to a request that changes something; None: nothing was done, and nobody waits for an answer."""
+        """The answer to a request that changes something; None: the host did nothing, and the sender expects no answer."""
         if ask.host != self._host:
             self._report_error(SealError(f'It is for host "{ask.host}".'))
             return None

@@ -18,7 +18,7 @@ __all__ = ["FRESH", "STACKS", "Answer", "Ask", "Control"]
 
 #: What is asked where no verb is named, as releases before the verbs do.
 STACKS = "stacks"
-#: Seconds after which a message that changes something is too old: somebody may have recorded it.
+#: Seconds after which a message that changes something is too old: another program may have recorded it.
 FRESH = 30.0
 
 

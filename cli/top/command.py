@@ -12,7 +12,7 @@ from ..options import AppName, Database, File, Url, duration, option
 
 __all__ = ["top"]
 
-#: Seconds between two looks, at least: the server counts once in two seconds, however often somebody looks.
+#: Seconds between two looks, at least: the server counts once in two seconds, however many programs ask it.
 _SHORTEST = 0.5
 
 

@@ -90,7 +90,7 @@ class Site:
         """Write down that a request was refused."""
         _, _, word = path_in(scope).partition("/do/")
         verb = word if word in ACTS else "request"
-        name = visitor.name if visitor is not None else "somebody"
+        name = visitor.name if visitor is not None else "unknown"
         await self.note_refusal(AuditLine(name, client_of(scope), verb, scope["path"], 0, REFUSED, why), scope)
 
     async def note_refusal(self, line: AuditLine, scope: Scope) -> None:
@@ -99,7 +99,7 @@ class Site:
         if admitted is None:
             return
         opened: list[Connection] = []
-        # Nobody is refused later because the server is away.
+        # A refusal is answered at once, even if the server that keeps the audit is away.
         with contextlib.suppress(AiotaskError, TimeoutError):
             async with asyncio.timeout(_NOTE_TIMEOUT):
                 opened = [await self.connections.named(Request(scope).query_params.get("app", ""))]

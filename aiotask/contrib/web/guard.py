@@ -65,7 +65,7 @@ class Guard:
         loopback: answer only under a name of this machine, so that no page of another site can reach the dashboard by
             a name that resolves to it.
         login: path of the form to log in; empty: there is none.
-        refused: called with what was refused, for whom (None: nobody who is known), and why.
+        refused: called with the request that was refused, its visitor (None: an unknown one), and the reason.
     """
 
     def __init__(self, app: ASGIApp, access: Access, *, loopback: bool, login: str, refused: Refused) -> None:
