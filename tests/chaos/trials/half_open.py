@@ -46,6 +46,9 @@ _FULL: tuple[tuple[str, float], ...] = (
     ("resets", 3.0),
 )
 
+#: Seconds after which each frozen worker has been given a job of the stream.
+_FROZEN = 0.3
+
 
 @trial(
     4,
@@ -246,18 +249,18 @@ class _Stage:
         return next((run.pid for run in self.arena.ledger().running() if run.id == id), None)
 
     async def _occupy(self, host: Host, seconds: float) -> list[str]:
-        """Ids of an async and a sync job that run on this host for so long."""
-        mine: list[str] = []
-        for task in (self.tasks.nap, self.tasks.sync_nap):
-            deadline = time.monotonic() + 30.0
-            here = False
-            while not here and time.monotonic() < deadline:
-                sent = self.producer.send(task, seconds)
-                # The next one only where this one has come to the other host: that has to have threads left.
-                await self._wait(lambda id=sent.id: self._where(id) is not None, 5.0)
-                here = self._where(sent.id) in host.workers()
-                mine += [sent.id] if here else []
-        self.check(len(mine) >= 2, "no long job came to the host that was to be cut off")
+        """Ids of an async and a sync job that run on this host for so long. The other one has its threads free then."""
+        others = self.first.workers()
+        self.first.freeze(others)
+        try:
+            # A worker that waits as it is frozen is still given one job: one of the stream by now.
+            await asyncio.sleep(_FROZEN)
+            sent = [self.producer.send(task, seconds).id for task in (self.tasks.nap, self.tasks.sync_nap)]
+            await self._wait(lambda: all(self._where(id) in host.workers() for id in sent), 5.0)
+        finally:
+            self.first.thaw(others)
+        mine = [id for id in sent if self._where(id) in host.workers()]
+        self.check(len(mine) == 2, "no long job came to the host that was to be cut off")
         return mine
 
     def _works(self, host: Host, since: float) -> bool:
