@@ -97,7 +97,7 @@ class Requests:
         return self._control.answer(ask.id, self._host, processes, note)
 
     async def _do(self, ask: Ask) -> bytes | None:
-        """The answer to a request that changes something; None: the host did nothing, and the sender expects no answer."""
+        """The answer to a request that changes something; None: nothing was done, and no answer is expected."""
         if ask.host != self._host:
             self._report_error(SealError(f'It is for host "{ask.host}".'))
             return None
