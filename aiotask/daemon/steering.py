@@ -45,7 +45,7 @@ class Steering:
         drained = self._vitals.drained
         match asked.verb:
             case "drain" if drained is not None:
-                return True, f"It was drained already, by {drained.by or 'somebody'}."
+                return True, f"It was drained already, by {drained.by or 'an unknown operator'}."
             case "drain":
                 self._steer(Drain(asked.at, asked.by), children)
                 logger.info("Drained by %s: no new jobs are taken, and running ones end.", asked.by)

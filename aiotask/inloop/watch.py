@@ -125,7 +125,7 @@ class InLoopWatch:
         if ask.verb == "drain" and not self.is_drained():
             return self._steer((ask.at, ask.by), "It takes no new jobs; what runs ends as usual.")
         if ask.verb == "drain":
-            return True, f"It was drained already, by {self.drained[1] or 'somebody'}."
+            return True, f"It was drained already, by {self.drained[1] or 'an unknown operator'}."
         if ask.verb == "resume" and self.is_drained():
             return self._steer((0.0, ""), "It takes jobs again.")
         if ask.verb == "resume":

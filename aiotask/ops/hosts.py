@@ -61,7 +61,7 @@ def drained(host: Mapping[str, Any]) -> str:
     if not host.get("drained_at"):
         return ""
     since = in_words(max(0.0, time.time() - host["drained_at"]))
-    return f"was drained by {host['drained_by'] or 'somebody'} {since} ago: it takes no new jobs."
+    return f"was drained by {host['drained_by'] or 'an unknown operator'} {since} ago: it takes no new jobs."
 
 
 def skews(hosts: Sequence[dict[str, Any]]) -> list[str]:
