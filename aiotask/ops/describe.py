@@ -100,9 +100,17 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
         described["limit"] = key_words(more.limit, job.task)
     if more.parent:
         described["parent"] = more.parent
+    if trace := _trace_id(more):
+        described["trace"] = trace
     if more.flow is not None:
         described |= {"graph": more.flow.graph, "deps": unpack_ids(more.flow.upstream)[:MOST_DEPS]}
     return described
+
+
+def _trace_id(more: More) -> str:
+    """The id of the trace that a job is part of, as its header ``traceparent`` says; empty: it has none."""
+    parts = str((more.headers or {}).get("traceparent", "")).split("-")
+    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
 
 def _expires_at(job: Job, more: More) -> float | None:

@@ -116,6 +116,7 @@ def _job_facts(found: Mapping[str, Any], limit: str) -> list[tuple[str, Text | s
         ("needs", "the end of a pause" if needs.startswith("pause:") else needs, None),
         ("keeps its result", duration(ttl) if ttl is not None else "", None),
         ("sent by", found.get("parent"), link("jobs", found.get("parent"))),
+        ("trace", found.get("trace"), None),
         ("graph", found.get("graph"), link("graphs", found.get("graph"))),
         ("last death", cell(found.get("last_death"), "red"), None),
         ("from", cell(found.get("from"), "dim"), None),

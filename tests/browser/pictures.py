@@ -10,10 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import getpass
+import json
 import math
 import os
 import random
+import re
 import shutil
+import signal
+import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,8 +35,9 @@ from aiotask.ops.visitors import ACTS, Visitor
 from aiotask.parts.pausing import pause_named
 from aiotask.values.metrics import Slot
 
+from ..helpers import wait_until
 from ..server import PrivateServer
-from ..workers import Workers
+from ..workers import ROOT, Workers
 from . import bakery
 from .chromium import Chromium, Tab, find_chromium
 from .serving import serving
@@ -115,16 +122,16 @@ class Scene:
             "queues": "/queues",
             "queue": "/queues/webhooks?range=1h",
             "queue-paused": "/queues/mail?range=1h",
-            "jobs": "/jobs",
-            "jobs-failed": "/jobs?status=failed&task=bakery.payments:capture",
+            "jobs": "/jobs?limit=14",
+            "jobs-failed": "/jobs?status=failed&task=bakery.payments:capture&limit=10",
             "job-running": f"/jobs/{ids['running']}",
             "job-failed": f"/jobs/{failed}",
             "job-died": f"/jobs/{ids['died']}",
             "job-ended": f"/jobs/{ids['login']}",
             "job-of-a-graph": f"/jobs/{ids['graph']}",
             "job-parked": f"/jobs/{ids['parked']}",
-            "running": "/running",
-            "dead": "/dead",
+            "running": "/running?limit=14",
+            "dead": "/dead?limit=12",
             "letter": f"/dead/{failed}",
             "letter-died": f"/dead/{ids['died']}",
             "tasks": "/tasks?range=1h",
@@ -137,7 +144,7 @@ class Scene:
             "host": f"/workers/{host}",
             "graphs": "/graphs",
             "graph": f"/graphs/{ids['graph']}",
-            "history": "/history",
+            "history": "/history?limit=14",
             "audit": "/audit",
             "bulk": "/bulk?verb=cancel&status=pending&queue=mail&back=/jobs",
             "error": "/jobs/no-job-has-this-id",
@@ -176,8 +183,28 @@ async def remember(url: str, minutes: int = 57) -> None:
     await wire.close()
 
 
+#: Puts other words in place of those that say where the pictures were taken: pairs of a pattern and a text.
+_DISGUISE = """(pairs => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    for (const [from, to] of pairs) node.data = node.data.replace(new RegExp(from, "g"), to);
+  }
+})"""
+
+
 def save(tab: Tab, path: Path) -> None:
-    """Write the page as a picture, with 256 colours if Pillow is installed."""
+    """Write the page as a picture, with 256 colours if Pillow is installed. It does not show the paths and the name of
+    this machine."""
+    machine, user = re.escape(socket.gethostname()), re.escape(getpass.getuser())
+    pairs = [
+        (re.escape(str(ROOT)), "/srv/bakery"),
+        (r"unix:///\S+/s\b", "redis://queue.internal:6379"),
+        (r"/\S+/history.db", "/var/lib/bakery/history.db"),
+        (f"{user}@{machine}", "ada"),
+        (rf"\b{machine}\b", "node"),
+    ]
+    tab.run(f"{_DISGUISE}({json.dumps(pairs)})")
     tab.screenshot(path)
     try:
         from PIL import Image
@@ -238,10 +265,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long the app works before pictures are taken")
     parser.add_argument("--all", action="store_true", help="every page in every width and both themes")
     given = parser.parse_args()
+    # What was started ends with this program, also where that is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     chromium = find_chromium()
     if chromium is None:
         raise SystemExit("chromium is not installed.")
-    server = PrivateServer()
+    server = PrivateServer("--appendonly", "yes")
     scratch = Path(tempfile.mkdtemp(prefix="aiotask-"))
     server.start()
     workers = Workers(scratch, server.url)
@@ -259,7 +288,13 @@ def main() -> None:
             save(tab, given.folder / "empty.png")
             server.kill()
             tab = browser.tab()
-            tab.open(f"{base}/")
+
+            def is_told() -> bool:
+                # What was read a moment ago is shown for two more seconds.
+                tab.open(f"{base}/")
+                return "cannot be reached" in tab.text()
+
+            wait_until(is_told, description="the page says that the server is away", timeout=60)
             save(tab, given.folder / "no-server.png")
     finally:
         browser.close()

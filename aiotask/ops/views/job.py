@@ -30,8 +30,8 @@ async def job(look: Look, id: str) -> dict[str, Any]:
         ResultExpired: there is none of this id.
     """
     found = await whole_job(look, id)
-    if found["status"] == Status.RUNNING and (since := await _running_since(look, id)) is not None:
-        found["started_at"] = since
+    if found["status"] == Status.RUNNING and (runs := await _running(look, id)) is not None:
+        found |= {"runs": runs, "started_at": time.time() - float(runs["seconds"]) - float(runs["age"] or 0.0)}
     letter = await look.connection.inspector.dead_letter(id)
     status = found["status"]
     return {
@@ -48,12 +48,9 @@ async def job(look: Look, id: str) -> dict[str, Any]:
     }
 
 
-async def _running_since(look: Look, id: str) -> float | None:
-    """When a job that runs has begun (Unix seconds), as its host has reported; None: it is not among the longest."""
-    for each in running_longest(await hosts_of(look)):
-        if each["id"] == id:
-            return time.time() - float(each["seconds"]) - float(each["age"] or 0.0)
-    return None
+async def _running(look: Look, id: str) -> dict[str, Any] | None:
+    """How a job runs, as its host has reported; None: it is not among those that have run longest there."""
+    return next((each for each in running_longest(await hosts_of(look)) if each["id"] == id), None)
 
 
 def _limit_of(found: dict[str, Any]) -> str:
