@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
@@ -74,7 +75,9 @@ class Connections:
         for app in apps:
             if app.name in self._opened:
                 known = self._opened[app.name]
-                self._add(replace(known, hidden=await hidden_by(app, known.broker)))
+                # Whoever asks for more is told what is wrong with the server.
+                with contextlib.suppress(AiotaskError):
+                    self._add(replace(known, hidden=await hidden_by(app, known.broker)))
             else:
                 self._add(await self._stack.enter_async_context(open_app(app)))
         place = self._place
