@@ -11,7 +11,7 @@ from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
 from ...job import Status
 from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
 from ..pages import EVERY, unknown_place
-from .codec import milliseconds, text
+from .codec import mark, milliseconds, name_in, text
 from .connection import Wire
 from .counts import stats_of
 from .graph_reader import GraphReader
@@ -101,7 +101,8 @@ class JobPages(GraphReader):
             lanes += [lane_of(name, kind) for name in queues for kind in (SUSPECT, *KINDS, ADMITTED)]
         if wanted.status is not Status.PENDING:
             lanes += [parked_lane(text(need)) for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked")]
-        return sorted(lanes, key=place_order)
+        # Names that are no text may look alike.
+        return sorted(set(lanes), key=place_order)
 
     async def _waiting_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         jobs, at = await self.waiting_page(wanted, place, limit)
@@ -148,9 +149,9 @@ class JobPages(GraphReader):
         score, _, id = place.partition(" ")
         _refuse_unless_number(score)
         status = "" if name == "dead" else wanted.status or ""
-        ask = (name, score, id, limit, status, *_conditions(wanted))
-        (score, id), looked, rows = _head(await self._run("page_sorted", *ask))
-        return rows, f"{text(score)} {text(id)}" if score else None, looked
+        ask = (name, score, name_in(id), limit, status, *_conditions(wanted))
+        (score, last), looked, rows = _head(await self._run("page_sorted", *ask))
+        return rows, f"{text(score)} {mark(last)}" if score else None, looked
 
     async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         wanted, after = JobFilter(status, queue), ""
