@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithKey, WithText
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithError, WithId, WithKey, WithText
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
@@ -121,6 +121,7 @@ def run_now(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     name: AppName = None,
@@ -149,7 +150,7 @@ def run_now(
         done = asyncio.run(Actions(place, operator()).run_now(list(dict.fromkeys(ids))))
         print_each(done, as_json=as_json)
         return
-    act(Action.RUN_NOW, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
+    act(Action.RUN_NOW, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json, text=text)
 
 
 def resend(
@@ -157,6 +158,8 @@ def resend(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
+    error: WithError = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     name: AppName = None,
@@ -177,7 +180,7 @@ def resend(
 
       aiotask jobs resend 00a1b2c3d4e5f6a7b-2a
       aiotask jobs resend --task shop.tasks:render
-      aiotask jobs resend --queue mail --yes
+      aiotask jobs resend --queue mail --error ConnectionRefused --yes
     """
     import asyncio
 
@@ -191,7 +194,16 @@ def resend(
         done = asyncio.run(Actions(place, operator()).resend(list(dict.fromkeys(ids)), db))
         print_each(done, as_json=as_json)
         return
-    act(Action.RESEND, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
+    act(
+        Action.RESEND,
+        (None, queue, task, beginning),
+        place,
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+        text=text,
+        error=error or "",
+    )
 
 
 To = Annotated[str, option("--to", metavar="QUEUE", show_default=False, help="The queue to which they go.")]

@@ -136,7 +136,8 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
             info = await each.inspector.job(id)
             if info is not None:
                 described = describe_job(each, info) | await columns_of(each, id)
-                # A worker sends both in one call, so a reader that has the checkpoint finds the progress that came with it.
+                # A worker sends both in one call, so a reader that has the checkpoint finds the progress that came with
+                # it.
                 saved = await checkpoint_of(each, id) if info.outcome is None else None
                 if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
                     described["progress"] = msgspec.structs.asdict(progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ConfigError
 from ...inspector import JobFilter
 from ...job import Status
 from ..jobs import read_keyed, search
@@ -32,7 +33,12 @@ async def jobs(look: Look) -> dict[str, Any]:
     following = note = ""
     looked = look.number("looked", 0, 10**9) if look.asked("looked") else 0
     if key:
-        found = await read_keyed(look.place, wanted.task, key, limit)
+        if prefix or text or since is not None or until is not None:
+            raise ConfigError(
+                "A key goes with the task alone: leave out the times, the text and the beginning of the id."
+            )
+        keyed = await read_keyed(look.place, wanted.task, key, limit)
+        found = [job for job in keyed if status in (None, job["status"]) and queue in (None, job.get("queue"))]
     elif not only_ended and is_searched and not after.startswith(_IN_HISTORY):
         page = await search(look.place, wanted, after, limit, seconds=_SECONDS, most=_MOST)
         found, following, looked = page.jobs, page.after, looked + page.looked
