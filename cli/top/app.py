@@ -250,6 +250,12 @@ class Top(App[None]):
         else:
             self.say(True, "This is the last page." if forward else "This is the first page.")
 
+    def _turn_round(self) -> None:
+        if self._shown is self.where and self.page.other_order:
+            self.ask_for(order=self.page.other_order)
+        else:
+            self.say(False, "This list has one order.")
+
     def _open(self) -> None:
         row = self.row
         if row is not None and row.to is not None:
@@ -317,6 +323,7 @@ class Top(App[None]):
             ">": lambda: self._leaf(forward=True),
             "<": lambda: self._leaf(forward=False),
             "tab": self._next_app,
+            "o": self._turn_round,
             "r": self.look_again,
         }
 

@@ -187,3 +187,17 @@ async def test_a_task_is_compared_before_and_after_a_deploy(populated: Populated
         for word in ("before", "since then"):
             [line] = [line for line in text.split("\n") if line.strip().startswith(f"{word} ")]
             assert "0.52 s   0.54 s   0.55 s" in line and "0 %" in line, line
+
+
+async def test_a_list_of_jobs_is_turned_round(populated: Populated) -> None:
+    first, *_, last = await send_mail(populated.app, "one", "two", "three")
+    async with screen(populated.place, populated.settings, (120, 40)) as top:
+        await top.go("j", "in the order in which they are claimed", "o newest")
+        await top.press("right")
+        text = await top.shows("pending", "o newest", first, last)
+        assert text.index(first) < text.index(last)
+        await top.press("o")
+        text = await top.shows("Listed the newest first.", "o oldest", first, last)
+        assert text.index(last) < text.index(first)
+        await top.press("right", "o")
+        await top.shows("Listed by due time", "This list has one order.")

@@ -44,7 +44,7 @@ async def tasks(look: Look) -> dict[str, Any]:
 async def task(look: Look, name: str) -> dict[str, Any]:
     known = next((each for each in await known_tasks(look.place) if each.task == name), None)
     found, ended, ranged = await asyncio.gather(
-        search(look.place, JobFilter(task=name), "", _SHOWN, seconds=_SECONDS, most=_MOST),
+        search(look.place, JobFilter(task=name), "", _SHOWN, newest=True, seconds=_SECONDS, most=_MOST),
         history_page(look, task=name, limit=_SHOWN),
         minutes_of(look, range_in(look)),
     )
