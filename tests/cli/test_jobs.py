@@ -127,7 +127,7 @@ def test_a_parked_job_is_listed_with_what_it_needs(own_server: PrivateServer, sh
         for check in json.loads(invoke("doctor", "--json", "--url", own_server.url).output)["checks"]
         if check["name"] == f"{shop.app.name}: parked"
     ]
-    assert found["fix"] == "Start a worker that has what they need: aiotask jobs --status parked shows it."
+    assert found["fix"] == "Start a worker with this code; what each needs: aiotask jobs --status parked"
 
 
 def test_a_job_that_expires_is_shown_with_its_moment(own_server: PrivateServer, shop: Shop) -> None:
