@@ -73,7 +73,8 @@ def test_jobs_lists_by_status_and_pages(own_server: PrivateServer, shop: Shop) -
     [first] = json.loads(invoke("jobs", "--url", own_server.url, "--json", "-s", "pending", "--limit", "1").output)
     assert ids("--status", "pending", "--limit", "1", "--after", first["after"]) == pending[1:]
     assert ids("--id", pending[0]) == pending[:1]
-    assert ids("--task", "shop:render") == ids() and ids("--task", "shop:other") == []
+    # A search begins with the newest job.
+    assert sorted(ids("--task", "shop:render")) == sorted(ids()) and ids("--task", "shop:other") == []
     assert len(ids("--status", "scheduled")) == 1
     assert ids("--status", "running") == []
     assert len(ids()) == 3
