@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 import msgspec
 import pytest
-from _pytest.mark import ParameterSet
 
 from aiotask import App
 from aiotask.broker import Finish, Push
@@ -36,7 +35,7 @@ ORDINARY = ("image", "control", "long")
 _ALIKE = pytest.mark.full_only("this text goes the same way as another one of its kind")
 
 
-def payloads(*names: str, ordinary: Collection[str] = ORDINARY) -> list[ParameterSet]:
+def payloads(*names: str, ordinary: Collection[str] = ORDINARY) -> list[object]:
     """Names of payloads as parameters; those that are not ordinary are for the full run."""
     return [pytest.param(name, marks=() if name in ordinary else _ALIKE) for name in names]
 
