@@ -12,6 +12,13 @@ from .trial import names, the_trial
 #: The trials that the ordinary run goes without, since it proves their promises one by one, without the load.
 FULL_ONLY = {
     "term": pytest.mark.full_only("tests/supervisor/test_stops.py stops services once and twice"),
+    "poison": pytest.mark.full_only("tests/recovery/test_pills.py gives up jobs that kill, and no neighbour of theirs"),
+    "memory": pytest.mark.full_only(
+        "tests/test_time_limits.py and tests/test_oom_kills.py end jobs that take too much"
+    ),
+    "sqlite": pytest.mark.full_only(
+        "tests/recorder locks, fills, spoils and replaces the file, and kills who writes it"
+    ),
     "hung": pytest.mark.full_only("tests/test_time_limits.py ends jobs that hang, react to nothing or use up the CPU"),
     "parents": pytest.mark.full_only("tests/test_stopped_parents.py and tests/test_waiting_parents.py stop parents"),
     "lookers": pytest.mark.full_only("tests/web walks over all pages and pauses; tests/recovery kills the workers"),
