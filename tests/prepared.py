@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 __all__: list[str] = []
 
@@ -28,7 +29,6 @@ MODULES = (
     "aiotask.brokers.redis.technology",
     "rich.console",
     "rich.table",
-    "typer.rich_utils",
     "typer._adapters",
 )
 
@@ -64,6 +64,7 @@ def begin(request: bytes, *descriptors: int) -> None:
     command = json.loads(request)
     os.environ.clear()
     os.environ.update(command["env"])
+    time.tzset()
     os.chdir(command["cwd"])
     sys.path[:1] = [command["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = ["aiotask", *command["arguments"]]
