@@ -313,8 +313,16 @@ class Inspector(Protocol):
         """The first unfinished jobs, oldest first within a status; ``page`` reads further."""
         ...
 
-    async def page(self, wanted: JobFilter = ..., after: str = "", limit: int = 50) -> Page:
+    async def page(self, wanted: JobFilter = ..., after: str = "", limit: int = 50, *, newest: bool = False) -> Page:
         """Jobs behind the place ``after``, which an earlier page gave; empty: from the first one on.
+
+        First come jobs in queues and parked ones, in the order in which they are claimed; then, in no order, those that
+        wait for a place in a limit; then scheduled ones by due time; then those that wait for other jobs. Rows of a
+        table come by due time, and dead letters the latest first.
+
+        Args:
+            newest: of jobs in queues and parked ones, those that came there last come first; of rows, those that are
+                due last. Running jobs, where they are listed alone, come in the order in which they were claimed.
 
         A job that keeps its place while the pages are read is on one of them, whatever comes and goes in between.
 

@@ -35,6 +35,7 @@ def act(
     everything: bool = False,
     to: str = "",
     text: str = "",
+    error: str = "",
 ) -> None:
     """Do something with all jobs that match, once the user has confirmed, and print what became of them.
 
@@ -42,6 +43,7 @@ def act(
         everything: the user has asked for every job.
         to: the queue to which they are moved.
         text: that their envelopes contain.
+        error: that the errors of dead letters contain.
 
     Raises:
         ConfigError: no filter was given; or several apps are there, and every job of each would be concerned.
@@ -52,21 +54,30 @@ def act(
     from aiotask.inspector import JobFilter
 
     wanted = JobFilter(*chosen, text)
-    if (wanted == JobFilter()) != everything:
+    if (wanted == JobFilter() and not error) != everything:
         which = "--all cannot be combined with filters" if everything else "no jobs were named"
         raise ConfigError(f"Nothing was done: {which}. Give IDs, or filters such as --queue and --task; see --help.")
-    asyncio.run(_act(action, wanted, place, to, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything))
+    asyncio.run(
+        _act(action, (wanted, to, error), place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything)
+    )
 
 
 async def _act(
-    action: Action, wanted: Any, place: Place, to: str, *, yes: bool, dry_run: bool, as_json: bool, everything: bool
+    action: Action,
+    what: tuple[Any, str, str],
+    place: Place,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    everything: bool,
 ) -> None:
     from aiotask.errors import ConfigError
     from aiotask.ops.actions import Actions
     from aiotask.ops.bulk import MOST_COUNTED, Done
     from aiotask.ops.visitors import operator
 
-    async with Actions(place, operator()).matching(action, wanted, to) as found:
+    async with Actions(place, operator()).matching(action, *what) as found:
         opened = found.opened
         if everything and place.name is None and len({each.name for each in opened}) > 1:
             raise ConfigError(
@@ -77,7 +88,7 @@ async def _act(
         number = await found.count()
         is_more = number >= MOST_COUNTED
         if number and not yes and not dry_run:
-            there = f" to queue {to}" if to else ""
+            there = f" to queue {what[1]}" if what[1] else ""
             confirm(action, _jobs(number, is_more) + there, "--dry-run, or aiotask jobs with the same filter")
         if number and not dry_run:
             await _run(found, action, done, None if is_more else number)

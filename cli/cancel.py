@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .bulk import DryRun, act
-from .filters import InQueue, OfTask, WithId
+from .filters import InQueue, OfTask, WithId, WithText
 from .options import AppName, Database, Json, Url, Yes, option
 from .output import console, plain, print_json
 
@@ -47,6 +47,7 @@ def cancel(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
     everything: Everything = False,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -76,6 +77,7 @@ def cancel(
       aiotask cancel thumbnails/42 --database sqlite:///shop.db
       aiotask cancel --queue mail --status scheduled
       aiotask cancel --task shop.tasks:render --yes
+      aiotask cancel --text ada@example.org --dry-run
       aiotask cancel --all --name shop --dry-run
     """
     import asyncio
@@ -90,9 +92,9 @@ def cancel(
 
         chosen = (Status(status.value.upper()) if status else None, queue, task, beginning)
         place = Place(name, url, database)
-        act(Action.CANCEL, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything)
+        act(Action.CANCEL, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything, text=text)
         return
-    if everything or status or queue or task or beginning:
+    if everything or status or queue or task or beginning or text:
         from aiotask.errors import ConfigError
 
         raise ConfigError("Nothing was done: IDs cannot be combined with --all or filters. Give one of them.")

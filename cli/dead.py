@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from .asking import confirm, progress
-from .filters import After, InQueue, Limit, OfTask, Since, Until
+from .filters import After, InQueue, Limit, OfTask, Since, Until, WithError
 from .group import ByDefault, add
 from .one_job import show_one
 from .options import AppName, Database, Json, Url, Yes, option
@@ -31,15 +31,6 @@ app = typer.Typer(
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="ID of the job.")]
 JobIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="IDs of the jobs.")]
-WithError = Annotated[
-    str | None,
-    option(
-        "--error",
-        "-e",
-        metavar="TEXT",
-        help="Only jobs whose error contains this text in its first line (case is ignored).",
-    ),
-]
 Everything = Annotated[bool, option("--all", help="Every dead letter.")]
 
 #: Graphs that are named when their jobs were skipped.

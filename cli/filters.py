@@ -18,6 +18,7 @@ __all__ = [
     "OfTask",
     "Since",
     "Until",
+    "WithError",
     "WithId",
     "WithKey",
     "WithText",
@@ -75,6 +76,15 @@ Until = Annotated[
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of jobs per page.")]
 After = Annotated[
     str, option("--after", metavar="PLACE", help="Where the page begins, as printed at the end of the page before.")
+]
+WithError = Annotated[
+    str | None,
+    option(
+        "--error",
+        "-e",
+        metavar="TEXT",
+        help="Only jobs whose error contains this text in its first line (case is ignored).",
+    ),
 ]
 WithText = Annotated[
     str,

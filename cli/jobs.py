@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithId, WithKey, WithText
+from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithError, WithId, WithKey, WithText
 from .group import ByDefault, add
 from .one_job import coloured, needs_text, show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
@@ -53,6 +53,25 @@ InStatus = Annotated[
 ]
 
 
+class Order(StrEnum):
+    """Orders of jobs in queues."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+InOrder = Annotated[
+    Order | None,
+    option(
+        "--order",
+        metavar="ORDER",
+        case_sensitive=False,
+        show_default="newest in a search, else oldest",
+        help="Which jobs in queues come first: newest or oldest.",
+    ),
+]
+
+
 def list_(
     id: JobIdOrNone = None,
     status: InStatus = None,
@@ -61,6 +80,7 @@ def list_(
     beginning: WithId = "",
     key: WithKey = None,
     text: WithText = "",
+    order: InOrder = None,
     limit: Limit = 20,
     after: After = "",
     name: AppName = None,
@@ -70,6 +90,10 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List the unfinished jobs on the server, or its dead letters.
+
+    Jobs in queues and parked ones come first, in the order in which they are claimed; in a search (--task, --text,
+    --id), those that came last first. --order says which. Then come scheduled ones by due time, and those that wait for
+    others. Running ones alone come in the order in which they were claimed, dead letters the latest first.
 
     A page ends with the place where the next one begins. To list finished jobs: [bold]aiotask results[/bold]. With an
     ID, it shows that job, as [bold]aiotask job ID[/bold] does.
@@ -83,6 +107,7 @@ def list_(
       aiotask jobs --id 00a1b2c3d4e5f6a7b --json
       aiotask jobs --task shop.tasks:invoice --key order-7
       aiotask jobs --queue mail --text ada@example.org
+      aiotask jobs --status pending --order newest
       aiotask jobs --database postgresql://db/shop
     """
     import asyncio
@@ -90,7 +115,7 @@ def list_(
     from aiotask.errors import ConfigError
     from aiotask.inspector import JobFilter
     from aiotask.ops.connection import Place
-    from aiotask.ops.jobs import Found, read_job, read_keyed, read_page, search
+    from aiotask.ops.jobs import Found, is_newest_first, read_job, read_keyed, read_page, search
 
     place = Place(name, url, database)
     if id is not None:
@@ -100,8 +125,9 @@ def list_(
             console().print(f"[dim]Shown by: aiotask job {plain(id)}[/dim]", soft_wrap=True)
         return
     if key is not None:
-        if status or queue or beginning or text or after:
-            raise ConfigError("--key goes with --task alone: leave out --status, --queue, --id, --text and --after.")
+        if status or queue or beginning or text or order or after:
+            others = "--status, --queue, --id, --text, --order and --after"
+            raise ConfigError(f"--key goes with --task alone: leave out {others}.")
         keyed = asyncio.run(read_keyed(place, task, key, limit))
         if as_json:
             print_json(keyed)
@@ -109,10 +135,11 @@ def list_(
             _show_page(Found(keyed), is_first=True, in_database=database is not None)
         return
     wanted = JobFilter(_status(status), queue, task, beginning, text)
+    newest = is_newest_first(wanted, order.value if order else "")
     if as_json:
-        print_json(asyncio.run(read_page(place, wanted, after, limit)))
+        print_json(asyncio.run(read_page(place, wanted, after, limit, newest=newest)))
         return
-    page = asyncio.run(search(place, wanted, after, limit, seconds=SEARCH_TIME))
+    page = asyncio.run(search(place, wanted, after, limit, newest=newest, seconds=SEARCH_TIME))
     _show_page(page, is_first=not after, in_database=database is not None)
 
 
@@ -121,6 +148,7 @@ def run_now(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     name: AppName = None,
@@ -149,7 +177,7 @@ def run_now(
         done = asyncio.run(Actions(place, operator()).run_now(list(dict.fromkeys(ids))))
         print_each(done, as_json=as_json)
         return
-    act(Action.RUN_NOW, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
+    act(Action.RUN_NOW, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json, text=text)
 
 
 def resend(
@@ -157,6 +185,8 @@ def resend(
     queue: InQueue = None,
     task: OfTask = None,
     beginning: WithId = "",
+    text: WithText = "",
+    error: WithError = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     name: AppName = None,
@@ -177,7 +207,7 @@ def resend(
 
       aiotask jobs resend 00a1b2c3d4e5f6a7b-2a
       aiotask jobs resend --task shop.tasks:render
-      aiotask jobs resend --queue mail --yes
+      aiotask jobs resend --queue mail --error ConnectionRefused --yes
     """
     import asyncio
 
@@ -191,7 +221,16 @@ def resend(
         done = asyncio.run(Actions(place, operator()).resend(list(dict.fromkeys(ids)), db))
         print_each(done, as_json=as_json)
         return
-    act(Action.RESEND, (None, queue, task, beginning), place, yes=yes, dry_run=dry_run, as_json=as_json)
+    act(
+        Action.RESEND,
+        (None, queue, task, beginning),
+        place,
+        yes=yes,
+        dry_run=dry_run,
+        as_json=as_json,
+        text=text,
+        error=error or "",
+    )
 
 
 To = Annotated[str, option("--to", metavar="QUEUE", show_default=False, help="The queue to which they go.")]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from ..errors import SealError
-from ..inspector import DeadLetter, LetterFacts, LetterPlace
+from ..inspector import DeadLetter, JobInfo, LetterFacts, LetterPlace
 from ..job import decode_job
 from ..outcome import decode_outcome
 from ..wire.seal import OVERHEAD
 
-__all__ = ["facts_in", "facts_of", "is_behind", "pack_facts"]
+__all__ = ["error_of", "facts_in", "facts_of", "is_behind", "pack_facts"]
 
 #: Characters that are kept of a name and of an error.
 _NAME, _ERROR = 200, 300
@@ -63,6 +63,12 @@ def facts_of(letter: DeadLetter) -> LetterFacts:
     found = facts_in(letter.id, letter.at, pack_facts(letter.job, letter.outcome))
     assert found is not None
     return found
+
+
+def error_of(info: JobInfo) -> str:
+    """The error of a dead letter that was listed as a job, as its facts have it."""
+    found = facts_in(info.id, 0.0, pack_facts(info.sealed or b"", info.outcome or b""))
+    return found.error if found is not None else ""
 
 
 def is_behind(letter: DeadLetter, place: LetterPlace | None) -> bool:

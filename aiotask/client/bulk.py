@@ -18,6 +18,7 @@ import msgspec
 from ..broker import Broker, Cancelled, Push, Special
 from ..brokers import due_now_of, features, graphs_of, inspect, moving_of, require
 from ..brokers.graphs import Conclusion
+from ..brokers.letters import error_of
 from ..brokers.moving import Move
 from ..brokers.technology import GRAPHS
 from ..errors import ConfigError, JobCancelled, SealError
@@ -93,6 +94,7 @@ class BulkAction:
         secrets: of the app.
         result_ttl: seconds for which the outcomes of jobs are kept that do not say it themselves.
         to: the queue to which jobs are moved.
+        error: text that stands in the error of a dead letter, in any case; for letters that are sent again.
 
     Raises:
         ConfigError: the broker lacks what the action needs, or no job that the filter matches can be its subject.
@@ -106,6 +108,7 @@ class BulkAction:
         secrets: Sequence[str],
         result_ttl: float,
         to: str = "",
+        error: str = "",
     ) -> None:
         self._action = action
         self._wanted = wanted
@@ -115,6 +118,7 @@ class BulkAction:
         self._outcomes = Sealer(secrets, "outcome")
         self._result_ttl = result_ttl
         self._to = to
+        self._error = error.casefold()
         self._statuses = _statuses(action, wanted)
         self._client = f"again-{new_ids.next()}"
         self._sequence = 0
@@ -150,17 +154,20 @@ class BulkAction:
             while True:
                 wanted = msgspec.structs.replace(self._wanted, status=status)
                 page = await self._inspector.page(wanted, after, _BATCH)
-                jobs = [info for info in page.jobs if not self._is_there(info)]
+                jobs = [info for info in page.jobs if self._is_meant(info)]
                 if jobs:
                     yield jobs
                 after = page.after
                 if not after:
                     break
 
-    def _is_there(self, info: JobInfo) -> bool:
-        """Whether a job is in the queue already to which others are moved, perhaps by this action."""
-        job = self._opened(info) if self._action is Action.MOVE else None
-        return job is not None and job.queue == self._to
+    def _is_meant(self, info: JobInfo) -> bool:
+        """Whether a job of a page is one of those of the action: not one that is in the queue already to which others
+        are moved, perhaps by this action, and no letter of another error."""
+        if self._action is Action.MOVE:
+            job = self._opened(info)
+            return job is None or job.queue != self._to
+        return not self._error or self._error in error_of(info).casefold()
 
     def _opened(self, info: JobInfo) -> Job | None:
         """The envelope; None: it was sealed with another secret."""

@@ -150,17 +150,21 @@ class Actions:
     # ---- what a filter finds
 
     @asynccontextmanager
-    async def matching(self, action: Action, wanted: JobFilter, to: str = "") -> AsyncIterator[Matching]:
-        """A bulk action on the jobs that match: count them, then run it.
+    async def matching(
+        self, action: Action, wanted: JobFilter, to: str = "", error: str = ""
+    ) -> AsyncIterator[Matching]:
+        """A bulk action on the jobs that match: count them, then run it. Those that are sent again are dead letters.
 
         Args:
             to: the queue to which they are moved.
+            error: text that stands in the error of a dead letter that is sent again.
         """
         if action is Action.MOVE:
             check_name(to, "a queue")
-        subject = f"{filter_words(wanted)}{f' to queue {to}' if to else ''}"
+        words = filter_words(wanted, error, is_of_letters=action is Action.RESEND)
+        subject = f"{words}{f' to queue {to}' if to else ''}"
         async with self._checked(PERMISSIONS[action], subject) as opened:
-            yield Matching(self, PERMISSIONS[action], subject, Bulk(action, wanted, opened, to), opened)
+            yield Matching(self, PERMISSIONS[action], subject, Bulk(action, wanted, opened, to, error), opened)
 
     @asynccontextmanager
     async def letters(self, verb: letters.Verb, wanted: letters.Filter) -> AsyncIterator[Letters]:
@@ -341,16 +345,18 @@ class Letters:
 # ---- in words
 
 
-def filter_words(wanted: JobFilter) -> str:
+def filter_words(wanted: JobFilter, error: str = "", *, is_of_letters: bool = False) -> str:
     """What a filter finds, in words."""
     parts = [
-        *([f"with status {wanted.status}"] if wanted.status else []),
+        *([f"with status {wanted.status}"] if wanted.status and not is_of_letters else []),
         *([f"in queue {wanted.queue}"] if wanted.queue else []),
         *([f"of task {wanted.task}"] if wanted.task else []),
         *([f"whose id begins with {wanted.prefix}"] if wanted.prefix else []),
         *([f"containing {wanted.text}"] if wanted.text else []),
+        *([f"whose error contains {error}"] if error else []),
     ]
-    return f"jobs {', '.join(parts)}" if parts else "all jobs"
+    noun = "dead letters" if is_of_letters else "jobs"
+    return f"{noun} {', '.join(parts)}" if parts else f"all {noun}"
 
 
 def _letter_words(wanted: letters.Filter) -> str:

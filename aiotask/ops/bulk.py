@@ -29,10 +29,13 @@ class Bulk:
 
     Args:
         to: the queue to which jobs are moved.
+        error: text that stands in the error of a dead letter that is sent again.
     """
 
-    def __init__(self, action: Action, wanted: JobFilter, opened: Sequence[Connection], to: str = "") -> None:
-        self._actions = [(each.name, _action_on(each, action, wanted, to)) for each in opened]
+    def __init__(
+        self, action: Action, wanted: JobFilter, opened: Sequence[Connection], to: str = "", error: str = ""
+    ) -> None:
+        self._actions = [(each.name, _action_on(each, action, wanted, to, error)) for each in opened]
         #: With how many jobs of each app it was done so far.
         self.by_app: Counter[str] = Counter()
 
@@ -56,9 +59,9 @@ class Bulk:
                 progress(done.seen)
 
 
-def _action_on(connection: Connection, action: Action, wanted: JobFilter, to: str) -> BulkAction:
+def _action_on(connection: Connection, action: Action, wanted: JobFilter, to: str, error: str) -> BulkAction:
     ttl = connection.app.result_ttl if connection.app is not None else RESULT_TTL
-    return BulkAction(action, wanted, connection.broker, connection.secrets, ttl, to)
+    return BulkAction(action, wanted, connection.broker, connection.secrets, ttl, to, error)
 
 
 # ---- by id

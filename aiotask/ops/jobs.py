@@ -23,7 +23,23 @@ from .progress import checkpoint_of, progress_of
 if TYPE_CHECKING:
     from ..brokers.sql.inspector import RowInspector
 
-__all__ = ["Found", "address_of", "columns_of", "in_history", "read_job", "read_keyed", "read_page", "search"]
+__all__ = [
+    "ORDERS",
+    "Found",
+    "address_of",
+    "columns_of",
+    "in_history",
+    "is_newest_first",
+    "order_words",
+    "read_job",
+    "read_keyed",
+    "read_page",
+    "search",
+]
+
+
+#: Orders of jobs in queues: by when they came there.
+ORDERS = ("newest", "oldest")
 
 
 class Found(NamedTuple):
@@ -36,25 +52,34 @@ class Found(NamedTuple):
     looked: int = 0
 
 
-async def read_page(place: Place, wanted: JobFilter, after: str, limit: int) -> list[dict[str, Any]]:
+async def read_page(
+    place: Place, wanted: JobFilter, after: str, limit: int, *, newest: bool = False
+) -> list[dict[str, Any]]:
     """The first jobs of ``search``, however many have to be looked at for them.
 
     Returns:
         The jobs; if there may be others, the last one says in ``after`` where the next page begins.
     """
-    found = await search(place, wanted, after, limit)
+    found = await search(place, wanted, after, limit, newest=newest)
     if found.after and found.jobs:
         found.jobs[-1]["after"] = found.after
     return found.jobs
 
 
 async def search(
-    place: Place, wanted: JobFilter, after: str, limit: int, *, seconds: float = inf, most: float = inf
+    place: Place,
+    wanted: JobFilter,
+    after: str,
+    limit: int,
+    *,
+    newest: bool = False,
+    seconds: float = inf,
+    most: float = inf,
 ) -> Found:
-    """Jobs of the named app or of all apps, one app after the other: those of an app in the order in which they are
-    claimed, then by due time, then those that wait for others.
+    """Jobs of the named app or of all apps, one app after the other, in the order of ``Inspector.page``.
 
     Args:
+        newest: of jobs in queues and parked ones, those that came there last come first.
         after: where the page begins, as the page before said; empty: at the first job.
         seconds: after which no further jobs are looked at.
         most: jobs after which no further ones are looked at, about.
@@ -79,12 +104,38 @@ async def search(
                 is_over = looked >= most or (looked and time.monotonic() - began >= seconds)
                 if len(found) >= limit or is_over:
                     return Found(found, f"{name}:{at}", looked)
-                page = await each.inspector.page(wanted, at, limit - len(found))
+                page = await each.inspector.page(wanted, at, limit - len(found), newest=newest)
                 found += [describe_job(each, info) for info in page.jobs]
                 at, looked = page.after, looked + max(page.looked, len(page.jobs))
                 if not at:
                     break
     return Found(found, "", looked)
+
+
+def is_newest_first(wanted: JobFilter, order: str) -> bool:
+    """Whether the jobs that came last are listed first, as ``newest`` asks for and ``oldest`` does not; empty: in
+    searches, by task, text or id.
+
+    Raises:
+        ConfigError: there is no such order.
+    """
+    if order not in ("", *ORDERS):
+        raise ConfigError(f'There is no order "{order}". Orders: {", ".join(ORDERS)}.')
+    return order == "newest" if order else bool(wanted.task or wanted.text or wanted.prefix)
+
+
+def order_words(status: Status | None, *, newest: bool) -> str:
+    """In which order unfinished jobs of a status are listed, as the rest of a sentence."""
+    if status is Status.FAILED:
+        return "the latest first"
+    if status in (Status.SCHEDULED, Status.RETRYING):
+        return "by due time"
+    if status is Status.WAITING:
+        return "graph by graph"
+    if status is Status.RUNNING:
+        return "in the order in which they were claimed"
+    first = "the newest first" if newest else "in the order in which they are claimed"
+    return first if status is not None else f"{first}; then scheduled ones by due time, and those that wait for others"
 
 
 async def _exactly(connection: Connection, wanted: JobFilter) -> dict[str, Any] | None:
@@ -136,9 +187,11 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
             info = await each.inspector.job(id)
             if info is not None:
                 described = describe_job(each, info) | await columns_of(each, id)
+                # A worker sends both in one call: whoever has the checkpoint finds the progress that came with it.
+                saved = await checkpoint_of(each, id) if info.outcome is None else None
                 if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
                     described["progress"] = msgspec.structs.asdict(progress)
-                if info.outcome is None and (saved := await checkpoint_of(each, id)) is not None:
+                if saved is not None:
                     described["checkpoint"] = saved
                 why = await _why(each, info, described.get("queue", ""))
                 return described | ({"why": why} if why else {})

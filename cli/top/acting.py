@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ from aiotask.ops import views
 from aiotask.ops.views import acts
 from aiotask.ops.views.fields import Fields, Said
 from aiotask.ops.views.runs import Running
+from aiotask.ops.visitors import Verb
 
-from .deeds import BULK, Blank, Deed, bulk_deed, deed_of
+from .deeds import BULK, KIND_OF, TO, Blank, Deed, bulk_deed, deed_of
 from .details import stack_page
 from .dialogs import Ask, Fill
 from .page import Row, Where
@@ -68,6 +69,8 @@ class Acting:
         top = self._top
         if top.where.view == BULK_VIEW and key == "C":
             return self._begin(self._stop())
+        if top.view.is_all and (verb := BULK[KIND_OF[top.where.view]].get(key)) is not None:
+            return None if self._refuse() else self._press_all(verb)
         row: Row | None
         if key == "A" and top.page.is_all_paused is not None:
             key, row = "P", Row("all", "", None, top.page.is_all_paused)
@@ -75,26 +78,44 @@ class Acting:
             row = self._row_for(key)
         if row is None:
             return top.say(False, f"{key} does nothing here. ? shows the keys.")
-        if top.session.choices.read_only:
-            return top.say(False, "Nothing was done: this top only looks, since it was started with --read-only.")
-        if top.view.is_all and (verb := BULK.get(row.kind, {}).get(key)) is not None:
-            return self._begin(self._ask_bulk(verb))
-        deed = deed_of(key, row, top.view.chosen(row.kind) if row == top.row else ())
-        if deed is not None:
+        deed = deed_of(key, row, [each.name for each in self._chosen(row.kind)] if row != top.subject else ())
+        if deed is not None and not self._refuse():
             self._ask(deed)
 
-    def _row_for(self, key: str) -> Row | None:
-        """What a key acts on: the row, or what the page is about."""
-        for row in (self._top.row, self._top.subject):
-            if row is not None and deed_of(key, row, ()) is not None:
-                return row
-        return None
+    def _refuse(self) -> bool:
+        """Whether nothing can be done here, which is said then."""
+        is_refused = self._top.session.choices.read_only
+        if is_refused:
+            self._top.say(False, "Nothing was done: this top only looks, since it was started with --read-only.")
+        return is_refused
 
-    async def _ask_bulk(self, verb: str) -> None:
+    def _chosen(self, kind: str) -> list[Row]:
+        return self._top.view.chosen(kind) if self._top.row is not None else []
+
+    def _row_for(self, key: str) -> Row | None:
+        """What a key acts on: the row or one of those that are selected, or what the page is about."""
+        row, subject = self._top.row, self._top.subject
+        rows = [row, *self._chosen(row.kind)] if row is not None else []
+        rows += [subject] if subject is not None else []
+        return next((each for each in rows if deed_of(key, each, ()) is not None), None)
+
+    def _press_all(self, verb: Verb) -> None:
+        """Act on all that match, once it is known where they go."""
+
+        def after(found: dict[str, str] | None) -> None:
+            if found and found["to"]:
+                self._begin(self._ask_bulk(verb, found))
+
+        if verb is Verb.MOVE:
+            self._top.push_screen(Fill("Move all that match", [TO], {}), after)
+        else:
+            self._begin(self._ask_bulk(verb, {}))
+
+    async def _ask_bulk(self, verb: Verb, more: Mapping[str, str]) -> None:
         where = self._top.where
         look = await self._top.session.look(where)
-        if where.view == "running":
-            look = replace(look, given={**look.given, "status": "running"})
+        status = {"status": "running"} if where.view == "running" else {}
+        look = replace(look, given={**look.given, **status, **more})
         found = await views.new_bulk(look, verb)
         if not found["number"]:
             return self._top.say(False, f"Nothing matches: {found['subject']}.")

@@ -18,6 +18,7 @@ from aiotask.errors import AiotaskError, BrokerError
 
 from . import bars
 from .acting import BULK_VIEW, Acting
+from .deeds import KIND_OF
 from .dialogs import Keys
 from .page import Page, Row, Where, paragraph
 from .session import Session
@@ -189,7 +190,8 @@ class Top(App[None]):
         self._head.update(bars.head(state, width))
         self._said.update(self._message(width))
         row = self.row
-        self._foot.update(bars.foot(row, self.page, self.where, bool(self._trail.place.before), self.session, width))
+        is_later, is_all = bool(self._trail.place.before), self.view.is_all
+        self._foot.update(bars.foot(row, self.page, self.where, is_later, is_all, self.session, width))
 
     def _message(self, width: int) -> Text:
         """What there is to say, below the page."""
@@ -204,7 +206,9 @@ class Top(App[None]):
             ok, words, _ = self._sentence
             return _wrapped(words, width, "green" if ok else "bold red")
         if self.view.is_all:
-            return _wrapped("All that match are selected: not those of this page alone. * ends that.", width, "yellow")
+            what = {"jobs": "unfinished jobs", "running": "running jobs"}.get(self.where.view, "dead letters")
+            words = f"All {what} that match are selected, on every page. * ends that."
+            return _wrapped(words, width, "yellow")
         return Text("")
 
     def say(self, ok: bool, words: str) -> None:
@@ -245,6 +249,12 @@ class Top(App[None]):
             self._turn()
         else:
             self.say(True, "This is the last page." if forward else "This is the first page.")
+
+    def _turn_round(self) -> None:
+        if self._shown is self.where and self.page.other_order:
+            self.ask_for(order=self.page.other_order)
+        else:
+            self.say(False, "This list has one order.")
 
     def _open(self) -> None:
         row = self.row
@@ -313,6 +323,7 @@ class Top(App[None]):
             ">": lambda: self._leaf(forward=True),
             "<": lambda: self._leaf(forward=False),
             "tab": self._next_app,
+            "o": self._turn_round,
             "r": self.look_again,
         }
 
@@ -338,13 +349,13 @@ class Top(App[None]):
             self.say(False, "Jobs and dead letters can be selected; this row is none.")
 
     def _select_all(self) -> None:
-        if self.where.view not in ("jobs", "running", "dead") or self.where.name:
+        if self.where.view not in KIND_OF or self.where.name:
             return self.say(False, "* selects all that match in the lists of jobs, running jobs and dead letters.")
         given = self.where.given
-        if any(given.get(name) for name in ("since", "until", "q")):
-            return self.say(
-                False, "Jobs that were found by time or text have ended, and cannot be acted on as a whole."
-            )
+        if given.get("since") or given.get("until"):
+            return self.say(False, "Jobs that were found by time have ended, and cannot be acted on as a whole.")
+        if given.get("key"):
+            return self.say(False, "Jobs that were found by their key are few: x selects each of them.")
         self.view.is_all = not self.view.is_all
         self.view.selected.clear()
         self.view.refresh()

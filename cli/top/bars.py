@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from aiotask.ops.views.marks import word_of
 from aiotask.ops.views.words import clean, duration
 from aiotask.ops.visitors import Verb
 
-from .deeds import BULK, keys_of
+from .deeds import BULK, KIND_OF, keys_of
 from .page import Page, Row, Where, cell
 from .session import Session
 from .views import VIEWS
@@ -72,31 +73,34 @@ def _tabs(current: str, width: int) -> Text:
     return line
 
 
-def foot(row: Row | None, page: Page, where: Where, is_later: bool, session: Session, width: int) -> Text:
+def _acts(row: Row | None, page: Page, where: Where, is_all: bool) -> dict[str, tuple[Verb, str]]:
+    """Keys that act: on all that match where these are selected, else on the row and on what the page is about."""
+    if is_all and where.view in KIND_OF:
+        return {key: (verb, word_of(verb)) for key, verb in BULK[KIND_OF[where.view]].items()}
+    return keys_of(page.subject) | keys_of(row)
+
+
+def foot(row: Row | None, page: Page, where: Where, is_later: bool, is_all: bool, session: Session, width: int) -> Text:
     """What keys do here: the least important are left out where there is no room."""
     acts: dict[str, str] = {}
     if not session.choices.read_only:
-        for each in (page.subject, row):
-            for key, (verb, word) in keys_of(each).items():
-                if verb in session.choices.allow:
-                    acts[key] = word
+        found = _acts(row, page, where, is_all)
+        acts = {key: word for key, (verb, word) in found.items() if verb in session.choices.allow}
     if page.is_all_paused is not None and {Verb.PAUSE, Verb.RESUME} <= set(session.choices.allow):
         acts["A"] = "resume all" if page.is_all_paused else "pause all"
     view = VIEWS.get(where.view)
     name, _, _ = page.choices
     keys = [
         *acts.items(),
+        *([("*", "none")] if is_all else []),
         *([(">", "next page")] if page.after else []),
         *([("<", "page before")] if is_later else []),
         *([("enter", "open")] if row is not None and row.to is not None else []),
         *([("x", "select")] if row is not None and row.kind in ("job", "letter") and not where.name else []),
-        *(
-            [("*", "all")]
-            if row is not None and row.kind in BULK and where.view != "history" and not where.name
-            else []
-        ),
+        *([("*", "all")] if where.view in KIND_OF and not where.name and not is_all else []),
         *([("f", "filter")] if view is not None and view.filters and not where.name else []),
         *([("←→", name)] if name else []),
+        *([("o", page.other_order)] if page.other_order else []),
         *([("esc", "back")] if where.name or where.given else []),
         ("g", "go"),
         ("/", "find"),
@@ -142,6 +146,7 @@ def all_keys(is_read_only: bool) -> list[tuple[str, str]]:
         ("enter, esc", "open the row, go back"),
         ("left, right", "other status, or other range of time"),
         ("> <", "next page of the list, page before"),
+        ("o", "jobs that came last first, or those that are claimed first"),
         ("x", "select a job or a dead letter"),
         ("*", "select all that match, on all pages"),
         *([] if is_read_only else acts),

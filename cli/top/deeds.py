@@ -15,7 +15,7 @@ from aiotask.ops.visitors import Verb
 
 from .page import Row
 
-__all__ = ["BULK", "Blank", "Deed", "bulk_deed", "deed_of", "keys_of"]
+__all__ = ["BULK", "KIND_OF", "TO", "Blank", "Deed", "bulk_deed", "deed_of", "keys_of"]
 
 #: Ids that a question names at most.
 _NAMED = 3
@@ -58,6 +58,8 @@ class _Key(NamedTuple):
 
 
 _WHY = Blank("why", "Why", "for those who find it paused")
+#: Where jobs are moved.
+TO = Blank("to", "To queue", "default")
 _PAUSE, _RESUME = _Key(Verb.PAUSE, "pause"), _Key(Verb.RESUME, "resume")
 _KEYS: dict[str, dict[str, _Key]] = {
     "queue": {"P": _PAUSE, "X": _Key(Verb.PURGE, "purge")},
@@ -88,13 +90,17 @@ _BLANKS = {
     "pause queue": (_WHY,),
     "pause all": (_WHY,),
     "pause schedule": (_WHY,),
-    "move job": (Blank("to", "To queue", "default"),),
+    "move job": (TO,),
     "pause task": (Blank("where", "Only where", "tenant == 'acme'"), _WHY),
     "set_limit limit": (Blank("numbers", "Numbers", "max_running=3 rate=10/s"),),
 }
 #: Keys that act on all that a filter finds, by what the rows are.
-BULK = {"job": {"C": Verb.CANCEL, "N": Verb.RUN_NOW}, "letter": {"R": Verb.REPLAY, "D": Verb.DISCARD}}
-
+BULK = {
+    "job": {"C": Verb.CANCEL, "N": Verb.RUN_NOW, "S": Verb.RESEND, "M": Verb.MOVE},
+    "letter": {"R": Verb.REPLAY, "S": Verb.RESEND, "D": Verb.DISCARD},
+}
+#: What the rows are in the lists in which all that match can be selected.
+KIND_OF = {"jobs": "job", "running": "job", "dead": "letter"}
 
 #: The statuses of jobs to which a key does something; a key that is not here does it to every job.
 _STATUSES = {
@@ -167,13 +173,12 @@ def _subject(kind: str, ids: Sequence[str]) -> str:
 def bulk_deed(found: Mapping[str, object], fields: Mapping[str, str]) -> Deed:
     """The action on all that match, as ``ops.views.new_bulk`` has counted them."""
     verb = Verb(str(found["verb"]))
-    word = {Verb.DISCARD: "Delete"}.get(verb, verb.replace("_", " ").capitalize())
     more = " or more" if found["is_more"] else ""
     of_graphs = found["of_graphs"]
     others = f" {count(of_graphs)} others belong to graphs, which are replayed as a whole." if of_graphs else ""
     return Deed(
         verb,
-        f"{word} {found['subject']}",
+        f"{str(found['word']).capitalize()} {found['subject']}",
         f"{count(found['number'])}{more} match now.{others} What comes later is not meant. It may be stopped on the "
         "way, and begun again without harm.",
         (("on", "filter"), *fields.items()),

@@ -11,7 +11,7 @@ from aiotask.ops.ask import choose_processes
 from aiotask.ops.hosts import drained
 from aiotask.ops.series import RANGES, series_of
 from aiotask.ops.views.marks import graph_mark, paused_words, queue_mark, status_mark, task_mark
-from aiotask.ops.views.words import count, duration, per, rate, size
+from aiotask.ops.views.words import ago_words, count, duration, per, rate, size
 
 from .jobs_details import link, moment
 from .jobs_lists import job_lines
@@ -124,6 +124,7 @@ def task(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str
         page.gap()
         page.add(heading("Over time", f"{chosen}; left and right change that"))
         page.lines += lines
+    _deploy(page, data["deploy"], width)
     if data["histogram"]:
         page.gap()
         page.add(heading("Run times", "how many runs took how long"))
@@ -138,6 +139,24 @@ def task(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str
         page.add(heading(title))
         page.lines += job_lines(jobs, width) if jobs else [Line(text) for text in paragraph(nothing, width, "dim")]
     return page
+
+
+_DEPLOY = (
+    Column(""),
+    *(Column(title, right=True) for title in ("rate", "failed", "run p50", "run p95", "run p99")),
+)
+
+
+def _deploy(page: Page, deploy: Mapping[str, Any] | None, width: int) -> None:
+    """The numbers of a task before the last deploy and since then."""
+    if deploy is None:
+        return
+    page.gap()
+    page.add(heading("Before and after a deploy", f"release {deploy['release']}, {ago_words(deploy['at'])}"))
+    rows: list[tuple[Row | None, list[Text | str]]] = [
+        (None, [word, *(values or [cell("nothing was counted", "dim")] + [""] * 4)]) for word, values in deploy["rows"]
+    ]
+    page.lines += table(_DEPLOY, rows, width)
 
 
 # ---- hosts, schedules, limits, graphs, the audit

@@ -28,7 +28,8 @@ def empty(words: str, how: str, width: int) -> list[Line]:
 
 def filter_words(given: Given) -> str:
     """What was asked for besides the status, the range and the place, in words."""
-    kept = [f"{name} {value}" for name, value in given.items() if name not in ("status", "range", "after", "limit")]
+    hidden = ("status", "range", "after", "limit", "order", "looked")
+    kept = [f"{name} {value}" for name, value in given.items() if name not in hidden]
     return ", ".join(kept)
 
 
@@ -70,10 +71,11 @@ def _job_row(job: Mapping[str, Any]) -> tuple[Row, list[Text | str]]:
 def jobs(data: Mapping[str, Any], width: int, given: Given) -> Page:
     chosen = str(data["status"] or "").lower()
     names = ("", *(status.lower() for status in Status))
-    page = Page(data["title"], after=data["after"], choices=("status", names, chosen))
+    page = Page(data["title"], after=data["after"], choices=("status", names, chosen), other_order=data["other_order"])
     page.lines += _statuses(data["counts"], chosen, width)
     filtered(page, given)
-    page.gap()
+    if data["order"]:
+        page.add(*paragraph(f"{data['order']}{'  (o changes it)' if data['other_order'] else ''}", width, "dim"))
     page.lines += job_lines(data["jobs"], width) if data["jobs"] else empty("No job matches.", data["note"], width)
     if data["jobs"] and data["note"]:
         page.add(*paragraph(data["note"], width, "dim"))

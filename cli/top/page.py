@@ -76,6 +76,7 @@ class Page:
         subject: what the whole page is about, for actions where no row is meant; None: it is a list.
         after: where the next page begins; empty: this is the last one.
         is_all_paused: whether everything is paused; None: this page does not know.
+        other_order: the order in which the list could be shown instead; empty: there is no other one.
         choices: the values between which the arrow keys choose, the name of what they are, and the chosen one.
     """
 
@@ -85,6 +86,7 @@ class Page:
     after: str = ""
     is_all_paused: bool | None = None
     choices: tuple[str, tuple[str, ...], str] = ("", (), "")
+    other_order: str = ""
 
     def add(self, *texts: Text, row: Row | None = None) -> None:
         self.lines += [Line(text, row) for text in texts]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aiotask.ops import views
 from aiotask.ops.views.look import Look, NotFound
-from aiotask.ops.views.marks import bulk_mark
+from aiotask.ops.views.marks import bulk_mark, word_of
 from aiotask.ops.views.runs import Running
 from aiotask.ops.views.words import ago_words, count
 
@@ -50,7 +50,10 @@ _FOUND: list[View] = [
         jobs_lists.jobs,
         views.job,
         jobs_details.job,
-        (_QUEUE, _TASK, ("prefix", "Id begins with", ""), _SINCE, _UNTIL, ("q", "Text in arguments and errors", "")),
+        (
+            *(_QUEUE, _TASK, ("key", "Key of the task", "order-7"), ("prefix", "Id begins with", "")),
+            *(_SINCE, _UNTIL, ("q", "Text in arguments and errors", "")),
+        ),
     ),
     View("running", "running", views.running, jobs_lists.running, filters=(_QUEUE, _TASK)),
     View("queues", "queues", views.queues, lists.queues, views.queue, details.queue),
@@ -114,8 +117,7 @@ async def read_page(look: Look, where: Where) -> Callable[[int], Page]:
 def bulk_page(run: Running, width: int) -> Page:
     """How far an action on all that match is."""
     page = Page("All that match")
-    word = run.verb.replace("_", " ").capitalize()
-    page.add(cell(f"{word} {run.subject}", "bold"))
+    page.add(cell(f"{word_of(run.verb).capitalize()} {run.subject}", "bold"))
     page.add(marked(bulk_mark(run.state)))
     room = min(width - 10, 60)
     bar = cell("━" * round(room * run.share), "red" if run.state == "failed" else "green")

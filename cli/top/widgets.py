@@ -82,11 +82,11 @@ class PageView(ScrollView, can_focus=True):
         """The row at which keys act."""
         return self._lines[self._rows[self._at]].row if self._at < len(self._rows) else None
 
-    def chosen(self, kind: str) -> list[str]:
-        """The names of the selected rows of a kind, in their order; empty: none is."""
+    def chosen(self, kind: str) -> list[Row]:
+        """The selected rows of a kind, in their order, each once; empty: none is."""
         rows = [self._lines[number].row for number in self._rows]
-        names = [row.name for row in rows if row is not None and row.kind == kind and row.name in self.selected]
-        return list(dict.fromkeys(names))
+        found = [row for row in rows if row is not None and row.kind == kind and row.name in self.selected]
+        return list({row.name: row for row in found}.values())
 
     # ---- moving and selecting
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -13,15 +14,16 @@ from aiotask.inspector import Inspector, JobFilter
 from aiotask.job import WIRE_VERSION, Job, Status, encode_job
 from aiotask.wire.seal import Sealer
 
+from ..helpers import wait_until_async
 from ..seam import WORN, Push, Worker, a_push, park, sealed_outcome, send, take
 
 
-async def walk(inspector: Inspector, wanted: JobFilter = EVERY, limit: int = 3) -> list[str]:
+async def walk(inspector: Inspector, wanted: JobFilter = EVERY, limit: int = 3, *, newest: bool = False) -> list[str]:
     """The ids on all pages, in their order."""
     found: list[str] = []
     after = ""
     while True:
-        page = await inspector.page(wanted, after, limit)
+        page = await inspector.page(wanted, after, limit, newest=newest)
         assert len(page.jobs) <= limit
         found += [info.id for info in page.jobs]
         after = page.after
@@ -195,7 +197,58 @@ async def test_dead_letters_are_on_pages_the_latest_first(worker: Worker, inspec
     assert await walk(inspector, JobFilter(Status.FAILED, prefix="dead-3")) == ["dead-3"]
 
 
-@pytest.mark.parametrize("after", ["?", "dx y", "[]", '["no","such",{}]'])
+@pytest.mark.parametrize("limit", [1, 3, 50])
+async def test_the_newest_jobs_of_all_queues_come_first(
+    broker: Broker, worker: Worker, inspector: Inspector, limit: int
+) -> None:
+    await send(broker, a_push("running"))
+    assert [each.id for each in (await worker.claim(1)).deliveries] == ["running"]
+    ids = [f"job-{n}" for n in range(24)]
+    for n, id in enumerate(ids):
+        await send(broker, of_task(id, f"shop:{n % 2}", f"queue-{n % 3}"))
+        # Jobs that come to several queues within a millisecond have no order.
+        sent = time.time()
+        await wait_until_async(lambda sent=sent: time.time() > sent + 0.003, description="the clock has moved on")
+    await send(broker, a_push("later", delay=600.0), a_push("latest", delay=900.0))
+
+    for wanted, expected in (
+        (EVERY, [*ids[::-1], "running", "later", "latest"]),
+        (JobFilter(Status.PENDING), ids[::-1]),
+        (JobFilter(Status.PENDING, task="shop:1"), ids[::-2]),
+        (JobFilter(queue="queue-2"), ids[:1:-3]),
+        (JobFilter(prefix="job-2"), ["job-23", "job-22", "job-21", "job-20", "job-2"]),
+        (JobFilter(Status.SCHEDULED), ["later", "latest"]),
+        (JobFilter(Status.RUNNING), ["running"]),
+    ):
+        assert await walk(inspector, wanted, limit, newest=True) == expected, wanted
+        assert sorted(await walk(inspector, wanted, limit)) == sorted(expected)
+
+
+async def test_a_job_that_stays_is_listed_once_from_the_newest_on(
+    broker: Broker, worker: Worker, inspector: Inspector
+) -> None:
+    # Many of one call have their places at the same moment.
+    await send(broker, *(a_push(f"stays-{n:04}", f"queue-{n % 40}", n % 10) for n in range(600)))
+    await send(broker, *(f"goes-{n}" for n in range(60)))
+    found: list[str] = []
+    after, number = "", 0
+    while True:
+        page = await inspector.page(after=after, limit=37, newest=True)
+        found += [info.id for info in page.jobs]
+        after, number = page.after, number + 1
+        if not after:
+            break
+        await send(broker, a_push(f"comes-{number}", f"queue-{number % 40}"))
+        await broker.cancel(f"goes-{number}", sealed_outcome("x", Status.CANCELLED), 0.0)
+
+    stayed = [id for id in found if id.startswith("stays-")]
+    assert len(stayed) == len(set(stayed)) == 600
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
+    "after", ["?", "dx y", "[]", '["no","such",{}]', "Lx", "Lq:default:5|x", "Lq:default:5|1-", "L|1-1"]
+)
 async def test_a_place_that_no_page_gave_is_refused(broker: Broker, inspector: Inspector, after: str) -> None:
     await send(broker, "a", a_push("b", delay=60.0))
 

@@ -88,10 +88,10 @@ class SqliteInspector(ABC):
             time=time.time(),
         )
 
-    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
-        return page_of(await self._places(wanted), wanted, after, limit)
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50, *, newest: bool = False) -> Page:
+        return page_of(await self._places(wanted, newest=newest), wanted, after, limit)
 
-    async def _places(self, wanted: JobFilter) -> list[tuple[Place, JobInfo]]:
+    async def _places(self, wanted: JobFilter, *, newest: bool = False) -> list[tuple[Place, JobInfo]]:
         async with self.state() as db:
             if wanted.status is Status.FAILED:
                 letters = db.execute("SELECT number, id, job, outcome FROM dead").fetchall()
@@ -100,7 +100,8 @@ class SqliteInspector(ABC):
                     for number, id, sealed, outcome in letters
                 ]
             found = tables.rows(db, "ifnull(queue = ?, TRUE)", wanted.queue)
-        return [([row.due or 0, row.entry], _info(row)) for row in found]
+        sign = -1 if newest else 1
+        return [([row.due or 0, row.entry if row.due else sign * row.entry], _info(row)) for row in found]
 
     async def sample(self, queue: str) -> Sample:
         return sample_of(info for _, info in await self._places(JobFilter(None, queue)) if info.status == "PENDING")

@@ -121,3 +121,20 @@ def test_the_apps_of_a_server_are_in_a_set(own_server: PrivateServer, shop: Shop
     assert named not in invoke("queues", "--all", "--url", own_server.url).output
     own_server.call("DEL", "aiotask1:apps")
     assert "tiles" in invoke("queues", "--url", own_server.url).output
+
+
+async def test_a_text_and_an_error_choose_what_is_acted_on(own_server: PrivateServer, shop: Shop) -> None:
+    url = own_server.url
+    for text, delay in (("acme", 0.0), ("acme", 0.0), ("other", 0.0), ("acme", 600.0), ("other", 600.0)):
+        await shop.render.options(delay=delay).apply_async(1, text=text).sent()
+
+    assert asked("jobs", "run-now", "--text", "acme", "--yes", url=url)["done"] == 1
+    assert asked("cancel", "--text", "acme", "--dry-run", url=url)["matched"] == 3
+    assert asked("cancel", "--text", "acme", "--yes", url=url)["done"] == 3
+    assert asked("cancel", "--text", "acme", "--yes", url=url)["matched"] == 0
+
+    letters = await give_up(shop, 3)
+    assert len(letters) == 3
+    assert asked("jobs", "resend", "--error", "no such error", "--yes", url=url)["matched"] == 0
+    assert asked("jobs", "resend", "--error", "workerlost", "--text", "other", "--yes", url=url)["done"] == 1
+    assert asked("jobs", "resend", "--error", "workerlost", "--yes", url=url)["done"] == 2

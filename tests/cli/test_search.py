@@ -57,7 +57,9 @@ async def test_a_search_goes_on_where_it_ended(crowded: Shop, wanted: JobFilter)
 async def test_the_dashboard_and_the_command_say_how_far_they_have_looked(crowded: Shop) -> None:
     place, rare = Place(crowded.app.name, crowded.app.url), crowded.rare  # type: ignore[attr-defined]
     async with site(place, settings=Settings(result_db="/nowhere/history.db")) as client:
-        page, pages = "/jobs?q=ada%40example.org", 0
+        # What was sent last is found first; from the oldest on, it is found after some pages.
+        assert f"/jobs/{rare}" in read((await client.get("/jobs?q=ada%40example.org")).text).links()
+        page, pages = "/jobs?q=ada%40example.org&order=oldest", 0
         while pages < 50:
             text = (await client.get(page)).text
             shown, pages = read(text), pages + 1
@@ -75,3 +77,35 @@ async def test_the_dashboard_and_the_command_say_how_far_they_have_looked(crowde
 
 async def _said(*arguments: str) -> str:
     return str((await asyncio.to_thread(invoke, *arguments)).output)
+
+
+async def test_lists_say_in_which_order_they_are(own_server: PrivateServer, shop: Shop) -> None:
+    async with shop.app:
+        ids = []
+        for n in range(3):
+            sent = shop.render.apply_async(n, text="new")
+            await sent.sent()
+            ids.append(sent.id)
+    place = ("--name", shop.app.name, "--url", own_server.url)
+
+    async def listed(*arguments: str) -> list[str]:
+        found = [job["id"] for job in json.loads(await _said("jobs", *arguments, *place, "--json"))]
+        return [id for id in found if id in ids]
+
+    assert await listed() == await listed("--text", "new", "--order", "oldest") == ids
+    assert await listed("--order", "newest") == await listed("--text", "new") == ids[::-1]
+    [_, last] = json.loads(await _said("jobs", "--text", "new", "--limit", "2", *place, "--json"))
+    assert await listed("--text", "new", "--after", last["after"]) == ids[:1]
+
+    async with site(Place(shop.app.name, own_server.url)) as client:
+        for query, said, other in (
+            ("", "in the order in which they are claimed; then scheduled ones by due time", "Newest first"),
+            ("order=newest", "Listed the newest first; then", "Oldest first"),
+            ("status=pending&q=new", "Listed the newest first.", "Oldest first"),
+            ("status=scheduled", "Listed by due time.", ""),
+            ("status=failed", "Those that ended last come first.", ""),
+        ):
+            text = read((await client.get(f"/jobs?{query}")).text).text
+            assert said in text and (not other or other in text), query
+            assert other or ("Newest first" not in text and "Oldest first" not in text)
+        assert (await client.get("/jobs?order=up")).status_code == 400

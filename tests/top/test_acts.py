@@ -108,7 +108,7 @@ async def test_all_that_match_are_cancelled(populated: Populated) -> None:
         await top.press("enter")
         await top.shows("Only: queue mail")
         await top.press("*")
-        await top.shows("All that match are selected")
+        await top.shows("All unfinished jobs that match are selected")
         await top.press("C")
         await top.shows("Cancel jobs in queue mail?", "61 match now.")
         await top.press("y")

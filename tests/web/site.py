@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,17 +15,20 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx
+import msgspec
 
 from aiotask import App, Limit, current_job
+from aiotask.brokers import connect
 from aiotask.contrib.web import ACTS, READS, Settings, Visitor, dashboard
 from aiotask.contrib.web.access import Access
 from aiotask.ops.actions import Actions
 from aiotask.ops.connection import Place
 from aiotask.parts.pausing import pause_named
+from aiotask.values.metrics import Slot, bucket_of, slot_of
 
 from ..helpers import wait_until_async
 
-__all__ = ["OWN", "Populated", "Reader", "as_visitor", "populate", "read", "site", "walk"]
+__all__ = ["OWN", "Populated", "Reader", "as_visitor", "deploy", "populate", "read", "site", "walk"]
 
 #: What a browser sends with a form of this site.
 OWN = {"sec-fetch-site": "same-origin"}
@@ -52,6 +56,18 @@ async def site(
             yield client
     finally:
         await made.close()
+
+
+async def deploy(app: App, task: str, release: str) -> None:
+    """Let the last ten minutes have two releases, in each of which a task has run 30 times, as a keeper tells it."""
+    broker: Any = connect(app.url, app.name)
+    await broker.renew("deployed", 1)
+    runs = {Slot.SUCCEEDED: 30, slot_of(bucket_of(0.5)): 30}
+    for seconds, name in ((600, "v1"), (300, release)):
+        key = f"{broker.prefix}m:{int((time.time() - seconds) // 60)}"
+        for place, numbers in {"r": {name: 12}, f"t:{task}": runs}.items():
+            await broker.wire.call("HSET", key, place, msgspec.msgpack.encode(numbers))
+    await broker.close()
 
 
 # ---- an app

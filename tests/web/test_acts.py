@@ -207,6 +207,38 @@ async def test_dead_letters_that_match_are_replayed_together(own_server: Any, ap
             assert "120" in read((await client.get("/jobs?status=pending")).text).text
 
 
+async def test_an_action_on_all_that_match_is_about_what_was_asked_and_no_more(own_server: Any, app_name: str) -> None:
+    shop = Shop(own_server.url, app_name)
+    async with shop.app, site(Place(app_name, own_server.url)) as client:
+        ours = [shop.render.apply_async(number, text="acme") for number in range(2)]
+        others = [shop.render.apply_async(number, text="other") for number in range(2)]
+        await shop.app.flush()
+        # A condition that is too long is no condition that is left out.
+        for name in ("q", "task", "prefix"):
+            answer = await client.post("/do/cancel", data={"on": "filter", "queue": "tiles", name: "x" * 201})
+            assert answer.status_code == 400 and f"Nothing was done: {name} has 201 characters" in answer.text
+        assert [str(await each.status()) for each in (*ours, *others)] == ["PENDING"] * 4
+        # A purge ends what its page has counted.
+        page = read((await client.get("/bulk?verb=purge&queue=tiles&q=acme")).text)
+        assert "2 match now" in page.text
+        fields = {tag["name"]: tag["value"] for name, tag in page.tags if name == "input" and "value" in tag}
+        assert (await client.post("/do/purge", data={**fields, "typed": "tiles"})).status_code == 303
+        for each in ours:
+            assert await wait_for(shop.app, each.id, "CANCELLED")
+        assert [str(await each.status()) for each in others] == ["PENDING"] * 2
+        # Letters are sent again by their error.
+        await give_up(shop, 2)
+        for error, number in (("no such error", 0), ("workerlost", 2)):
+            assert f"{number} match now" in read((await client.get(f"/bulk?verb=resend&error={error}")).text).text
+        assert (await client.post("/do/resend", data={"on": "filter", "error": "workerlost"})).status_code == 303
+
+        async def are_there() -> bool:
+            async with shop.app.inspector() as inspector:
+                return len(await inspector.jobs(limit=10)) == 2
+
+        await wait_until_async(are_there, description="both were sent again")
+
+
 @pytest.mark.parametrize("verb", ["cancel", "purge", "run_now", "resend", "replay", "discard"])
 async def test_who_may_not_sees_no_count_either(populated: Populated, verb: str) -> None:
     settings = Settings(allow=frozenset(set(Verb) - {Verb(verb)}), result_db=populated.settings.result_db)

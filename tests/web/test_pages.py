@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from aiotask import App
-from aiotask.brokers import connect
 from aiotask.contrib.web import Settings
 from aiotask.contrib.web.pages import PAGES
 from aiotask.ops.connection import Place
 from aiotask.ops.visitors import ACTS, Verb
-from aiotask.values.metrics import Slot, bucket_of, slot_of
 
 from ..helpers import wait_until_async
 from ..server import PrivateServer
-from .site import Populated, as_visitor, read, site, walk
+from .site import Populated, as_visitor, deploy, read, site, walk
 
 
 async def text_of(client: httpx.AsyncClient, path: str, status: int = 200) -> str:
@@ -177,8 +173,10 @@ async def test_a_page_that_has_not_changed_is_not_sent_again(populated: Populate
 
 async def test_what_was_asked_for_is_clamped(populated: Populated) -> None:
     async with site(populated.place, settings=populated.settings) as client:
-        for query in ("limit=100000", "limit=-1", "limit=x", "limit=9999999999999999999", "q=" + "x" * 5000):
+        for query in ("limit=100000", "limit=-1", "limit=x", "limit=9999999999999999999", "back=" + "x" * 5000):
             assert (await client.get(f"/jobs?{query}")).status_code == 200
+        for name in ("q", "task", "queue", "prefix", "key", "after"):
+            assert "Give" in await text_of(client, f"/jobs?{name}=" + "x" * 501, 400)
         assert (await client.get("/jobs?status=nonsense")).status_code == 400
         assert (await client.get("/jobs?after=nonsense")).status_code == 400
         assert (await client.get("/jobs?since=yesterday-ish")).status_code == 400
@@ -279,22 +277,12 @@ async def test_readers_see_no_buttons_and_read_only_has_no_verb(populated: Popul
 
 
 async def test_a_deploy_is_marked_and_a_task_is_compared_before_and_after(populated: Populated) -> None:
-    broker: Any = connect(populated.app.url, populated.app.name)
-    await broker.renew("deployed", 1)
-    now = time.time()
-    runs = {Slot.SUCCEEDED: 30, slot_of(bucket_of(0.5)): 30}
-    for at, release in ((now - 600, "v1"), (now - 300, "v<2>")):
-        # As a keeper has written it then.
-        key = f"{broker.prefix}m:{int(at // 60)}"
-        fields = {"r": {release: 12}, "t:shop:add": runs}
-        for field, numbers in fields.items():
-            await broker.wire.call("HSET", key, field, msgspec.msgpack.encode(numbers))
-    await broker.close()
+    await deploy(populated.app, "shop:add", "v<2>")
     async with site(populated.place, settings=populated.settings) as client:
         text = (await client.get("/tasks/shop:add")).text
         assert text.count('<line class="deploy"') == 2 and "v&lt;2&gt;</text>" in text
         said = read(text).text
-        assert "Before and after a deploy" in said and "since then" in said
+        assert "Before and after a deploy" in said and "since then" in said and "release v<2>" in said
         found = (await client.get("/series.json")).json()
         assert [release for _, release in found["marks"]] == ["v<2>"]
         assert "%" in read((await client.get("/workers")).text).text

@@ -75,9 +75,9 @@ class MemoryInspector:
         async with self._store as store:
             return workers_of(store)
 
-    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50, *, newest: bool = False) -> Page:
         async with self._store as store:
-            return page_of(places_in(store, wanted), wanted, after, limit)
+            return page_of(places_in(store, wanted, newest=newest), wanted, after, limit)
 
     async def sample(self, queue: str) -> Sample:
         async with self._store as store:

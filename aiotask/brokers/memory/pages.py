@@ -16,9 +16,9 @@ from .record import Record
 __all__ = ["info_of", "places_in", "records", "stats_of", "waiting_info", "waiting_nodes"]
 
 
-def places_in(store: GraphStore, wanted: JobFilter) -> Iterator[tuple[Place, JobInfo]]:
-    """Every job of the wanted queue: those in lanes by age, then those in lines, then by due time, then those that wait
-    for others; or every dead letter."""
+def places_in(store: GraphStore, wanted: JobFilter, *, newest: bool = False) -> Iterator[tuple[Place, JobInfo]]:
+    """Every job of the wanted queue: those in lanes by age (``newest``: the latest first), then those in lines, then by
+    due time, then those that wait for others; or every dead letter."""
     if wanted.status is Status.FAILED:
         for queue, letter in store.dead.values():
             if wanted.queue in (None, queue):
@@ -27,19 +27,19 @@ def places_in(store: GraphStore, wanted: JobFilter) -> Iterator[tuple[Place, Job
         return
     for record in store.index.values():
         if wanted.queue in (None, record.queue):
-            yield _place(record), info_of(record)
+            yield _place(record, newest=newest), info_of(record)
     for node in waiting_nodes(store):
         if wanted.queue in (None, queue_of(node.lane)):
             yield [3, *store.nodes[node.id], node.id], waiting_info(node)
 
 
-def _place(record: Record) -> Place:
+def _place(record: Record, *, newest: bool) -> Place:
     """Where a job stands in the lists: by its due time, in its line, or by its age in its lane."""
     if record.due_at is not None:
         return [2, record.due_at, record.id]
     if is_line(record.lane):
         return [1, record.lane, int(record.entry), record.id]
-    return [0, int(record.entry), record.id]
+    return [0, -int(record.entry) if newest else int(record.entry), record.id]
 
 
 def records(store: GraphStore) -> Iterator[Record]:

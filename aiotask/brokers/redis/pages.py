@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -11,7 +13,7 @@ from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
 from ...job import Status
 from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
 from ..pages import EVERY, unknown_place
-from .codec import milliseconds, text
+from .codec import mark, milliseconds, name_in, text
 from .connection import Wire
 from .counts import stats_of
 from .graph_reader import GraphReader
@@ -22,6 +24,10 @@ __all__ = ["JobPages"]
 
 #: Lanes that one call looks into.
 _LANES = 250
+#: Lanes that one call compares, where those that came last are first.
+_NEWEST_LANES = 100
+#: The id of an entry.
+_ENTRY = re.compile("[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
 #: Jobs in lines that one call asks for.
 _LINED = 50
 #: Jobs that are looked at for one page, about, and calls: a page of a filter that few jobs match ends, and says where
@@ -56,11 +62,12 @@ class JobPages(GraphReader):
 
     # ---- pages
 
-    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
-        lists = self._lists(wanted)
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50, *, newest: bool = False) -> Page:
         letter, place = after[:1], after[1:]
-        if after and letter not in "lndwx":
+        if after and letter not in "lLndwx":
             raise unknown_place(after)
+        # A place says itself in which order the list goes on.
+        lists = self._lists(wanted, newest=letter == "L" if letter in ("l", "L") else newest)
         found: list[JobInfo] = []
         calls = looked = 0
         for name, read in lists.items():
@@ -76,14 +83,16 @@ class JobPages(GraphReader):
             place = ""
         return Page(found, "", looked)
 
-    def _lists(self, wanted: JobFilter) -> dict[str, _Read]:
+    def _lists(self, wanted: JobFilter, *, newest: bool) -> dict[str, _Read]:
         """Where jobs with the wanted status are, in the order of the pages."""
         status = wanted.status
         if status is Status.FAILED:
             return {"x": self._dead_page}
         lists: dict[str, _Read] = {}
         if status in (None, Status.PENDING, Status.RUNNING, Status.PARKED):
-            lists["l"] = self._lane_page
+            # Of a lane, claimed entries are the oldest, and the server lists them from the first one on alone.
+            is_reversed = newest and status is not Status.RUNNING
+            lists["L" if is_reversed else "l"] = self._newest_page if is_reversed else self._lane_page
         if status in (None, Status.PENDING):
             lists["n"] = self._line_page
         if status in (None, Status.SCHEDULED, Status.RETRYING):
@@ -101,7 +110,8 @@ class JobPages(GraphReader):
             lanes += [lane_of(name, kind) for name in queues for kind in (SUSPECT, *KINDS, ADMITTED)]
         if wanted.status is not Status.PENDING:
             lanes += [parked_lane(text(need)) for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked")]
-        return sorted(lanes, key=place_order)
+        # Names that are no text may look alike.
+        return sorted(set(lanes), key=place_order)
 
     async def _waiting_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         jobs, at = await self.waiting_page(wanted, place, limit)
@@ -121,6 +131,37 @@ class JobPages(GraphReader):
         if position:
             return jobs, f"{some[position - 1]}|{text(entry)}", looked
         return jobs, f"{lanes[_LANES]}|" if len(lanes) > _LANES else None, looked
+
+    async def _newest_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
+        """Jobs of all lanes, those that came last first. Of more lanes than one call takes, each call says how far it
+        has looked, and what lies behind the nearest of these places is left to the next page."""
+        at, _, entry = place.rpartition("|")
+        if place and not (at and _ENTRY.fullmatch(entry)):
+            raise unknown_place(f"L{place}")
+        lanes = await self._lanes(wanted)
+        found: list[tuple[_Latest, list[Any]]] = []
+        ends: list[tuple[_Latest, str]] = []
+        looked = 0
+        for start in range(0, len(lanes), _NEWEST_LANES):
+            some = lanes[start : start + _NEWEST_LANES]
+            turns = sum(place_order(lane) <= place_order(at) for lane in some) if at else 0
+            ask = (wanted.status or "", *_conditions(wanted), limit, entry, turns, *some)
+            (position, last), number, rows = _head(await self._run("page_newest", *ask))
+            looked += number
+            found += [(_latest(row[0], row[1]), row) for row in rows]
+            if position:
+                end = f"{some[position - 1]}|{text(last)}"
+                ends.append((_latest(some[position - 1], last), end))
+        found.sort(key=itemgetter(0))
+        bound = min(ends, default=None)
+        kept = [(order, row) for order, row in found if bound is None or order <= bound[0]]
+        if len(kept) > limit:
+            kept = kept[:limit]
+            bound = kept[-1][0], f"{text(kept[-1][1][0])}|{text(kept[-1][1][1])}"
+        jobs = [
+            job_in_lane(text(lane), entry, text(owner), sealed, meta) for _, (lane, entry, owner, sealed, meta) in kept
+        ]
+        return jobs, bound[1] if bound is not None else None, looked
 
     async def _line_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         """Jobs in lines, in no order, and at times a few more than the limit: the server can end a look at what is in
@@ -148,9 +189,9 @@ class JobPages(GraphReader):
         score, _, id = place.partition(" ")
         _refuse_unless_number(score)
         status = "" if name == "dead" else wanted.status or ""
-        ask = (name, score, id, limit, status, *_conditions(wanted))
-        (score, id), looked, rows = _head(await self._run("page_sorted", *ask))
-        return rows, f"{text(score)} {text(id)}" if score else None, looked
+        ask = (name, score, name_in(id), limit, status, *_conditions(wanted))
+        (score, last), looked, rows = _head(await self._run("page_sorted", *ask))
+        return rows, f"{text(score)} {mark(last)}" if score else None, looked
 
     async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         wanted, after = JobFilter(status, queue), ""
@@ -161,6 +202,15 @@ class JobPages(GraphReader):
             if not after:
                 break
         return found
+
+
+#: What the jobs of lanes are sorted by, those of the latest entries first.
+_Latest = tuple[int, int, tuple[int | str, ...]]
+
+
+def _latest(lane: bytes | str, entry: bytes) -> _Latest:
+    ms, _, n = entry.partition(b"-")
+    return -int(ms), -int(n), place_order(lane if isinstance(lane, str) else text(lane))
 
 
 def _head(reply: list[Any]) -> tuple[list[Any], int, list[Any]]:

@@ -140,20 +140,20 @@ class RowInspector:
             at = connection.execute(sa.select(utcnow())).scalar_one().timestamp()
         return self._queues(), len(self._workers()), at
 
-    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50) -> Page:
+    async def page(self, wanted: JobFilter = EVERY, after: str = "", limit: int = 50, *, newest: bool = False) -> Page:
         """Rows of one table after the other; those of a table by due time."""
         if wanted.text:
             raise ConfigError("Rows are not searched by text: their columns are in your own tables.")
-        return await self._broker._do(self._page, wanted, place_in(after) if after else [], limit)
+        return await self._broker._do(self._page, wanted, place_in(after) if after else [], limit, newest)
 
-    def _page(self, wanted: JobFilter, after: Place, limit: int) -> Page:
+    def _page(self, wanted: JobFilter, after: Place, limit: int, newest: bool) -> Page:
         found: list[JobInfo] = []
         for table in sorted(self._tables, key=lambda each: each.prefix):
             if table.prefix < (after or [""])[0] or not _may_have(table, wanted):
                 continue
             start = after if after[:1] == [table.prefix] else []
             while True:
-                rows = self._rows_behind(table, wanted.status, start)
+                rows = self._rows_behind(table, wanted.status, start, newest)
                 for row in rows:
                     start = [table.prefix, row.due_at.isoformat(), str(table.key_in(row))]
                     info = self._info(table, row)
@@ -165,16 +165,18 @@ class RowInspector:
                     break
         return Page(found)
 
-    def _rows_behind(self, table: JobTable, status: Status | None, place: Place) -> Sequence[Any]:
+    def _rows_behind(self, table: JobTable, status: Status | None, place: Place, newest: bool) -> Sequence[Any]:
         statuses = _OPEN if status is None else (status,)
         c = table.table.c
         statement = sa.select(table.table).where(is_status(table.table, *statuses))
         if place:
             due_at, key = _read_place(table, place)
             behind = sa.tuple_(sa.literal(due_at, c.due_at.type), sa.literal(key, table.key.type))
-            statement = statement.where(sa.tuple_(c.due_at, table.key) > behind)
+            here = sa.tuple_(c.due_at, table.key)
+            statement = statement.where(here < behind if newest else here > behind)
+        order = (c.due_at.desc(), table.key.desc()) if newest else (c.due_at, table.key)
         with self._database.reading() as connection:
-            return connection.execute(statement.order_by(c.due_at, table.key).limit(_LOOK)).fetchall()
+            return connection.execute(statement.order_by(*order).limit(_LOOK)).fetchall()
 
     async def sample(self, queue: str) -> Sample:
         """Each table has one task, so it is known of every row; more than 10,000 rows are an estimate."""

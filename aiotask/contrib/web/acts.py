@@ -17,7 +17,7 @@ __all__ = ["act", "stop_bulk"]
 
 async def act(view: View, verb: Verb, fields: Fields) -> Response:
     """Do it, and lead back to the page from which it was asked."""
-    back = safe_path(fields.get("back", 2000), view.request.scope.get("root_path", "") + "/")
+    back = safe_path(fields.back, view.request.scope.get("root_path", "") + "/")
     did = await acts.act(view, view.site.runs, verb, fields)
     if isinstance(did, Running):
         did.back = back

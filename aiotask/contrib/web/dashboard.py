@@ -274,7 +274,7 @@ async def _healthz(request: Request) -> Response:
 async def _theme(request: Request) -> Response:
     form = await read_form(request)
     root = request.scope.get("root_path", "")
-    done = RedirectResponse(safe_path(form.get("back", 2000), root + "/"), 303)
+    done = RedirectResponse(safe_path(form.back, root + "/"), 303)
     theme = form.get("theme")
     if theme in ("light", "dark"):
         done.set_cookie("aiotask_theme", theme, 365 * 86400, path=root + "/", samesite="strict", httponly=True)

@@ -131,8 +131,8 @@ async def _purge(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Outcome:
     queue = fields.get("name")
     if not queue or fields.get("typed") != queue:
         return Said(False, f'Nothing was purged: type the name of the queue, "{queue}", to confirm.')
-    kept = [*((key, value) for key, value in fields.fields if key in ("task", "back")), ("queue", queue)]
-    return await _all_that_match(look, runs, verb, Fields(kept))
+    kept = [each for each in fields.fields if each[0] in ("status", "task", "prefix", "q", "back")]
+    return await _all_that_match(look, runs, verb, Fields([*kept, ("queue", queue)]))
 
 
 # ---- dead letters and graphs
@@ -180,12 +180,12 @@ def filter_in(get: Callable[[str], str]) -> JobFilter:
 
 async def _all_that_match(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Running:
     wanted = filter_in(fields.get)
-    # Of an id, a prefix is no filter of a bulk action that people mean; and what has ended cannot be acted on.
-    if wanted == JobFilter() and fields.get("typed") != "all":
+    error = fields.get("error") if verb is Verb.RESEND else ""
+    if wanted == JobFilter() and not error and fields.get("typed") != "all":
         raise ConfigError('Nothing was done: without a filter this is about every job. Type "all" to confirm.')
     _refuse_more(runs)
-    to = fields.get("to") if verb is Verb.MOVE else ""
-    async with look.actions.matching(_BULK[verb], wanted, to) as found:
+    chosen = _BULK[verb], wanted, fields.get("to") if verb is Verb.MOVE else "", error
+    async with look.actions.matching(*chosen) as found:
         number, subject = await found.count(), found.subject
 
     async def work(progress: Progress) -> None:
@@ -196,7 +196,7 @@ async def _all_that_match(look: Look, runs: Runs, verb: Verb, fields: Fields) ->
             progress.skipped = dict(done.skipped)
 
         try:
-            async with look.actions.matching(_BULK[verb], wanted, to) as found:
+            async with look.actions.matching(*chosen) as found:
                 await found.run(done, seen)
         finally:
             seen(0)
@@ -246,8 +246,8 @@ def _begin(
     work: Callable[[Progress], Awaitable[None]],
 ) -> Running:
     label, who = look.connection.label, look.visitor.name
-    back = fields.get("back", 2000)
-    return runs.begin(Running(new_id(), verb, subject, number, number >= MOST_COUNTED, label, who, back), work)
+    run = Running(new_id(), verb, subject, number, number >= MOST_COUNTED, label, who, fields.back)
+    return runs.begin(run, work)
 
 
 async def stop(look: Look, runs: Runs, id: str) -> Running:

@@ -11,6 +11,7 @@ from ..bulk import MOST_COUNTED
 from ..visitors import Verb
 from .acts import TYPED
 from .look import Look, NotFound
+from .marks import word_of
 
 __all__ = ["new_bulk"]
 
@@ -40,9 +41,12 @@ async def new_bulk(look: Look, name: str) -> dict[str, Any]:
         jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"], fields["q"])
         if verb is Verb.MOVE:
             fields["to"] = look.asked("to")
-        async with look.actions.matching(_ACTIONS[verb], jobs, fields.get("to", "")) as matching:
+        if verb is not Verb.RESEND:
+            fields["error"] = ""
+        chosen = _ACTIONS[verb], jobs, fields.get("to", ""), fields["error"]
+        async with look.actions.matching(*chosen) as matching:
             number, subject, of_graphs = await matching.count(), matching.subject, 0
-        is_open = jobs == JobFilter()
+        is_open = jobs == JobFilter() and not fields["error"]
         fields["status"] = status.value.lower() if status else ""
     else:
         raise NotFound(f"{verb.replace('_', ' ').capitalize()} is no bulk action.")
@@ -50,6 +54,7 @@ async def new_bulk(look: Look, name: str) -> dict[str, Any]:
     return {
         "title": "All that match",
         "verb": verb,
+        "word": word_of(verb),
         "number": number,
         "is_more": number >= MOST_COUNTED,
         "subject": subject,

@@ -15,6 +15,7 @@ from ..connection import Connection, Place
 from ..connections import Connections
 from ..refusals import Refusals
 from ..visitors import ACTS, Verb, Visitor
+from .fields import bounded
 from .words import HIDDEN
 
 __all__ = ["ID", "MOST_ROWS", "ROWS", "Choices", "Look", "NotFound", "status_named"]
@@ -86,9 +87,12 @@ class Look:
     # ---- what was asked
 
     def asked(self, name: str, most: int = TEXT) -> str:
-        """A text that was asked for; empty: none, or one that is longer than it may be."""
-        found = self.given.get(name, "").strip()
-        return found if len(found) <= most else ""
+        """A text that was asked for; empty: none.
+
+        Raises:
+            ConfigError: it is longer than ``most`` characters.
+        """
+        return bounded(name, self.given.get(name, ""), most)
 
     def number(self, name: str, usual: int, most: int) -> int:
         found = self.asked(name)

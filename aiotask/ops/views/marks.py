@@ -26,6 +26,7 @@ __all__ = [
     "status_mark",
     "task_mark",
     "trail_mark",
+    "word_of",
 ]
 
 
@@ -131,6 +132,11 @@ def more_of(job: Mapping[str, Any]) -> str:
     if job.get("started_at") and job.get("finished_at"):
         return f"ran {duration(job['finished_at'] - job['started_at'])}"
     return str(job.get("last_death") or "")
+
+
+def word_of(verb: str) -> str:
+    """A verb as people say it."""
+    return {"discard": "delete", "resend": "send again"}.get(verb, verb.replace("_", " "))
 
 
 #: What is asked before an action, by its verb and what it is done to.

@@ -14,6 +14,7 @@ from ..series import around_deploy, task_totals
 from .finished import history_page
 from .look import Look
 from .minutes import minutes_of, range_in
+from .words import duration, per, rate
 
 __all__ = ["task", "tasks"]
 
@@ -43,7 +44,7 @@ async def tasks(look: Look) -> dict[str, Any]:
 async def task(look: Look, name: str) -> dict[str, Any]:
     known = next((each for each in await known_tasks(look.place) if each.task == name), None)
     found, ended, ranged = await asyncio.gather(
-        search(look.place, JobFilter(task=name), "", _SHOWN, seconds=_SECONDS, most=_MOST),
+        search(look.place, JobFilter(task=name), "", _SHOWN, newest=True, seconds=_SECONDS, most=_MOST),
         history_page(look, task=name, limit=_SHOWN),
         minutes_of(look, range_in(look)),
     )
@@ -59,9 +60,25 @@ async def task(look: Look, name: str) -> dict[str, Any]:
         "note": ended.note,
         "times": times,
         "histogram": _histogram(times),
-        "deploy": around_deploy(ranged, name),
+        "deploy": _deploy(around_deploy(ranged, name)),
         "ranged": ranged,
     }
+
+
+def _deploy(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The last deploy of the range, with a row of words for the time before it and one for the time since then: rate,
+    share that failed, and percentiles of the run time; empty where nothing was counted."""
+    if found is None:
+        return None
+    rows = [(word, _around(found[key])) for word, key in (("before", "before"), ("since then", "since"))]
+    return {"at": found["at"], "release": found["release"], "rows": rows}
+
+
+def _around(times: dict[str, Any] | None) -> list[str]:
+    if times is None:
+        return []
+    runs = ("—" if times[name] is None else duration(times[name]) for name in ("p50", "p95", "p99"))
+    return [per(times["rate"]), f"{rate(100 * times['failed'])} %", *runs]
 
 
 def _histogram(times: dict[str, Any] | None) -> list[tuple[str, int, float]]:

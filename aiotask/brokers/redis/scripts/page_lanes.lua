@@ -4,23 +4,12 @@
 -- Returns the position of the lane in which it goes on (0: nothing is left) and the entry behind which, how many entries it has
 -- looked at, then a list per job: lane, entry, consumer that has claimed it (''), envelope, meta. It looks at a bounded number of
 -- entries, whatever they are.
--- Needs: core
--- Entries that are looked at, and how many of the first lane before their size is known; bytes of an envelope within which are its
--- id and task.
-local LOOK, FIRST, HEAD = 400, 8, 2048
-local status, queue, task, start, part = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- Needs: core pages
+-- Entries that are looked at, and how many of the first lane before their size is known.
+local LOOK, FIRST = 400, 8
+local status, conditions = ARGV[1], { queue = ARGV[2], task = ARGV[3], start = ARGV[4], text = ARGV[5] }
 local wanted, after = tonumber(ARGV[6]), ARGV[7]
 local reply, room, bytes = { 0, '', 0 }, LOOK, 0
-
-local function is_wanted(lane, sealed)
-  if start ~= '' and string.sub(id_of(sealed), 1, #start) ~= start then return false end
-  if task ~= '' then
-    local ok, _, _, _, named = pcall(cmsgpack.unpack_limit, string.sub(sealed, SEAL_BYTES + 1, SEAL_BYTES + HEAD), 3, 1)
-    if not ok or named ~= task then return false end
-  end
-  if part ~= '' and not string.find(sealed, part, SEAL_BYTES + 1, true) then return false end
-  return queue == '' or string.sub(lane, 1, 2) == 'q:' or peek(sealed) == queue
-end
 
 -- Number of milliseconds and number within of an entry, to compare.
 local function is_later(one, other)
@@ -29,27 +18,6 @@ local function is_later(one, other)
   if not ms or not other_ms then return other == '' end
   if ms ~= other_ms then return tonumber(ms) > tonumber(other_ms) end
   return tonumber(n) > tonumber(other_n)
-end
-
--- The entry behind which jobs wait that no worker has had.
-local function delivered(lane)
-  local groups = redis.pcall('XINFO', 'GROUPS', key(lane))
-  for _, group in ipairs(not groups.err and groups or {}) do
-    local facts = {}
-    for n = 1, #group, 2 do facts[group[n]] = group[n + 1] end
-    if facts.name == GROUP then return facts['last-delivered-id'] end
-  end
-  return ''
-end
-
--- The consumers that have claimed entries, by entry.
-local function claims(lane, from, to, count)
-  local owners, order = {}, {}
-  local rows = redis.pcall('XPENDING', key(lane), GROUP, from, to, count)
-  for _, row in ipairs(not rows.err and rows or {}) do
-    owners[row[1]], order[#order + 1] = row[2], row[1]
-  end
-  return owners, order
 end
 
 -- Some entries of a lane, with their consumers, and the last one that was looked at ('' where the lane is at its end).
@@ -82,7 +50,7 @@ for n = 8, #ARGV do
       local sealed, meta = fields_of(entry)
       local owner = owners[entry[1]] or ''
       bytes = bytes + #sealed
-      if (owner == '' or status == '' or status == 'RUNNING') and is_wanted(lane, sealed) then
+      if (owner == '' or status == '' or status == 'RUNNING') and is_wanted(conditions, lane, sealed) then
         reply[#reply + 1] = { lane, entry[1], owner, sealed, meta }
         wanted = wanted - 1
       end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.exceptions import HTTPException
 
 from ....ops import views
+from ....ops.views.marks import word_of
 from ..forms import safe_path
 from ..view import View
 from .shown import Shown, named
@@ -15,7 +16,7 @@ __all__ = ["bulk", "new_bulk"]
 async def new_bulk(view: View) -> Shown:
     """How many match, before it is begun."""
     data = await views.new_bulk(view, view.asked("verb"))
-    return Shown("new_bulk.html", {**data, "to": safe_path(view.asked("back", 2000), view.url("/jobs"))})
+    return Shown("new_bulk.html", {**data, "to": safe_path(view.given.get("back", ""), view.url("/jobs"))})
 
 
 async def bulk(view: View) -> Shown:
@@ -26,4 +27,4 @@ async def bulk(view: View) -> Shown:
             "This bulk action is not known here: the dashboard was restarted, or another of its processes runs it. "
             "What it has done is in the audit, and it can be begun again without harm.",
         )
-    return Shown("bulk.html", {"title": f"{run.verb.replace('_', ' ').capitalize()} {run.subject}", "run": run})
+    return Shown("bulk.html", {"title": f"{word_of(run.verb).capitalize()} {run.subject}", "run": run})
