@@ -19,15 +19,16 @@ from aiotask.ops.views.look import Choices, Look
 from aiotask.ops.visitors import ACTS, Visitor
 from aiotask.parts.pausing import pause_named
 
+from ..commands import run_command
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
 async def test_doctor_points_at_dead_letters(own_server: PrivateServer, shop: Shop) -> None:
     await give_up(shop, 1)
 
-    report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+    report = json.loads(run_command("doctor", "--url", own_server.url, "--json").stdout)
 
     (found,) = [check for check in report["checks"] if check["name"] == f"{shop.app.name}: dead letters"]
     assert found["state"] == "warn"
