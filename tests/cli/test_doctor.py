@@ -194,7 +194,7 @@ async def test_doctor_says_what_the_overview_says(own_server: PrivateServer, sho
     await Actions(place, Visitor("ada", ACTS)).pause(pause_named(queue="mail", why="it moves"))
 
     def read() -> tuple[list[dict[str, str]], dict[str, Any]]:
-        report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+        report = json.loads(run_command("doctor", "--url", own_server.url, "--json").stdout)
         connections = Connections(place)
 
         async def overview() -> dict[str, Any]:
