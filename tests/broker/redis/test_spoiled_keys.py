@@ -66,6 +66,16 @@ async def test_while_the_index_cannot_be_put_right_nobody_is_told_that_a_job_is_
     assert [state.status for state in await broker.status(["daily", "waiting"])] == [Status.PENDING] * 2
     own_server.call("RESTORE", key("live"), 0, live, "REPLACE")
 
+    # Something else is put in its place before it is put right.
+    own_server.call("DEL", *buckets)
+    own_server.call("SET", key("index"), "not ours")
+    assert await broker.status(["waiting", "nobody's"]) == [JobState(doubtful=True)] * 2
+    with pytest.raises(BrokerError, match="index"):
+        await broker.recover()
+    own_server.call("DEL", key("index"))
+    await broker.recover()
+    assert [state.status for state in await broker.status(["daily", "waiting"])] == [Status.PENDING] * 2
+
     # The server takes no writes.
     own_server.call("DEL", key("index"), *buckets)
     own_server.call("CONFIG", "SET", "min-replicas-to-write", 1)

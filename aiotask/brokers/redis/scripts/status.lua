@@ -8,10 +8,10 @@ local reply = {}
 local ADDRESS, room = ARGV[1], tonumber(ARGV[2])
 local spoiled
 -- Whether the index was deleted and not put right yet (perhaps the server takes no writes), or something else
--- was put in the place of a key without which audit.lua cannot do its work.
+-- was put in its place, or in that of a key without which audit.lua cannot do its work.
 local function is_spoiled()
   if spoiled == nil then
-    local whole = redis.pcall('SISMEMBER', key('index'), '.') ~= 0
+    local whole = redis.pcall('SISMEMBER', key('index'), '.') == 1
     spoiled = not whole and redis.call('EXISTS', key('index'), key('queues')) > 0
     for name, kind in pairs({ queues = 'set', parked = 'set', live = 'hash', due = 'zset' }) do
       local found = redis.call('TYPE', key(name)).ok
