@@ -55,7 +55,11 @@ class Plan:
             is_served: whether workers are in service.
         """
         if isinstance(tasks, FeatureTasks):
-            await tasks.use_features(is_served=is_served)
+            # From a client of its own: one that has awaited jobs is sent the outcomes of all that it sends later, which
+            # the jobs that are measured beside plain ones are not.
+            others = FeatureTasks(self.server.url)
+            async with others.app:
+                await others.use_features(is_served=is_served)
 
     def rounds(self) -> Iterator[int]:
         """The number of each repetition, while the bar goes on."""

@@ -13,8 +13,9 @@ from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..inspector import JobFilter, JobInfo
 from ..job import FINAL, Status, keyed_id
+from ..values.hidden import Hidden
 from ..values.unique import unique_id
-from .connection import Connection, Place, inspectors
+from .connection import Connection, Place, hidden_here, inspectors
 from .describe import describe_job, describe_record
 from .limits import why_in_line
 from .pauses import pause_awaited
@@ -182,13 +183,14 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
     Raises:
         ResultExpired: the job is in none of them.
     """
+    hidden = hidden_here()
     async with inspectors(place) as opened:
         for each in opened:
+            hidden = hidden.joined(each.hidden)
             info = await each.inspector.job(id)
             if info is not None:
                 described = describe_job(each, info) | await columns_of(each, id)
-                # A worker sends both in one call, so a reader that has the checkpoint finds the progress that came with
-                # it.
+                # A worker sends both in one call: whoever has the checkpoint finds the progress that came with it.
                 saved = await checkpoint_of(each, id) if info.outcome is None else None
                 if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
                     described["progress"] = msgspec.structs.asdict(progress)
@@ -196,7 +198,7 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
                     described["checkpoint"] = saved
                 why = await _why(each, info, described.get("queue", ""))
                 return described | ({"why": why} if why else {})
-    found, where = await in_history(id, place.name, db)
+    found, where = await in_history(id, place.name, db, hidden)
     if found is not None:
         return found
     raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
@@ -246,10 +248,11 @@ async def columns_of(connection: Connection, id: str) -> dict[str, Any]:
     """The failed runs of a row, and the columns that are the user's; of a task nothing."""
     if connection.app is not None:
         return {}
-    return await cast("RowInspector", connection.inspector).columns(id)
+    found = await cast("RowInspector", connection.inspector).columns(id)
+    return {name: connection.hidden.value(each) for name, each in found.items()}
 
 
-async def in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
+async def in_history(id: str, name: str | None, db: str | None, hidden: Hidden) -> tuple[dict[str, Any] | None, str]:
     """The job as the history file has it, if there is one; and where the job was looked for, as a sentence."""
     try:
         history = ResultDB(db)
@@ -264,7 +267,7 @@ async def in_history(id: str, name: str | None, db: str | None) -> tuple[dict[st
         return None, f"The history file could not be read: {error}"
     if record is None or name not in (None, record.app):
         return None, f'It is not in the history file "{history.path}" either.'
-    found = describe_record(record)
+    found = describe_record(record, hidden)
     # The fields are named as those of a job on the server.
     for there, here in (("attempts", "attempt"), ("result", "value")):
         found[here] = found.pop(there)

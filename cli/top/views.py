@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from aiotask.ops import views
@@ -29,7 +29,7 @@ class View(NamedTuple):
     read: Callable[[Look], Awaitable[dict[str, Any]]]
     build: Callable[[Data, int, Given], Page]
     read_one: Callable[[Look, str], Awaitable[dict[str, Any]]] | None = None
-    build_one: Callable[[Data, int, Given, Collection[str] | None], Page] | None = None
+    build_one: Callable[[Data, int, Given, bool], Page] | None = None
     #: What the list can be filtered by, with an example of each.
     filters: tuple[tuple[str, str, str], ...] = ()
 
@@ -110,8 +110,8 @@ async def read_page(look: Look, where: Where) -> Callable[[int], Page]:
     if read is None or build is None:
         raise NotFound("There is no such view.")
     data = await read(look, where.name)
-    hide = None if look.choices.hide_arguments else look.choices.hide
-    return lambda width: build(data, width, given, hide)
+    shows_values = not look.choices.hide_arguments
+    return lambda width: build(data, width, given, shows_values)
 
 
 def bulk_page(run: Running, width: int) -> Page:

@@ -9,14 +9,15 @@ import subprocess
 import sys
 from typing import Any
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
 def asked(*arguments: str, url: str) -> Any:
-    done = run(*arguments, "--url", url, "--json", stdin=subprocess.DEVNULL)
+    done = run_command(*arguments, "--url", url, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -55,7 +56,7 @@ def test_nothing_is_done_without_confirmation_or_filter(own_server: PrivateServe
         (["cancel", "--all", "--queue", "tiles"], "--all cannot be combined"),
         (["cancel", "an-id", "--queue", "tiles"], "IDs cannot be combined"),
     ):
-        done = run(*arguments, "--url", url, stdin=subprocess.DEVNULL)
+        done = run_command(*arguments, "--url", url)
         assert done.returncode == 2
         assert done.stderr.startswith("error: Nothing was done: ") and said in done.stderr, done.stderr
     assert len(json.loads(invoke("jobs", "--url", url, "--json").output)) == 3

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import msgspec
 
@@ -44,7 +45,9 @@ __all__ = [
     "frame",
     "frames",
     "id_of",
+    "mark",
     "milliseconds",
+    "name_in",
     "overflow",
     "pack_rows",
     "push_arguments",
@@ -69,6 +72,8 @@ _FRAMES = 10_000
 _ITEM, _PROGRESS = 2, 3
 #: Attempts and deaths from which on a meta counts as damaged.
 _MOST = 2**31
+#: What stands in a mark as it is: printable ASCII but the percent sign.
+_PRINTABLE = "".join(sorted(set(map(chr, range(0x20, 0x7F))) - {"%"}))
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
 _encode = msgspec.msgpack.Encoder().encode
 _read_head, _read_size = struct.Struct(">BH").unpack_from, struct.Struct(">I").unpack_from
@@ -77,6 +82,17 @@ _read_head, _read_size = struct.Struct(">BH").unpack_from, struct.Struct(">I").u
 def text(name: bytes) -> str:
     """A name that came from the server; bytes in it that are not UTF-8 are replaced by U+FFFD."""
     return name.decode("utf-8", "replace")
+
+
+def mark(name: bytes) -> str:
+    """A name that came from the server, as text from which ``name_in`` makes the same bytes: names that differ in bytes
+    that are not UTF-8 are one for ``text``, and a list that goes on behind such a name would begin there again."""
+    return quote_from_bytes(name, safe=_PRINTABLE)
+
+
+def name_in(mark: str) -> bytes:
+    """The name of which ``mark`` has made this text."""
+    return unquote_to_bytes(mark)
 
 
 def whole(number: bytes) -> int:

@@ -6,7 +6,7 @@ from ...inspector import GraphInfo, GraphNodeInfo, GraphSummary, JobFilter, JobI
 from ...job import Status
 from ..lanes import queue_of
 from ..pages import matches, unknown_place
-from .codec import text
+from .codec import mark, name_in, text
 from .connection import Wire
 from .graph_pages import DROPPED, Head, edges_of, field_rows, id_in, pages, read_head, task_in
 from .script import script
@@ -21,8 +21,6 @@ _BACK = 10_000
 _ENVELOPES = 25
 #: Nodes that one call for waiting jobs looks at, and a number behind all nodes.
 _LOOK, _PAST = 500, 1 << 40
-#: Graphs that are looked up at a time.
-_GRAPHS = 2
 #: Bytes between the lane and the envelope of a node: its delay and its due time.
 _TIMES = 16
 
@@ -96,26 +94,27 @@ class GraphReader:
         packed, open_ = await self._wire.call("HMGET", f"{self._prefix}g:{graph}", f"e{number}", f"o{number}")
         return _waiting(id, packed) if packed and open_ is not None else None
 
-    async def running_graphs(self, after: str) -> list[str]:
-        """Ids of some graphs that are not at rest, behind this id."""
-        ask = ("graphs", "inf", after, _GRAPHS, "", "", "", "")
+    async def _running_behind(self, graph: bytes) -> bytes | None:
+        """The id of the next graph that is not at rest."""
+        ask = ("graphs", "inf", graph, 1, "", "", "", "")
         reply = await self._wire.run(script("page_sorted"), self._prefix, *ask)
-        return [text(id) for id, _ in reply[3:]]
+        return next((id for id, _ in reply[3:]), None)
 
     async def waiting_page(self, wanted: JobFilter, place: str, limit: int) -> tuple[list[JobInfo], str | None]:
         """Jobs that wait for others, one graph after the other, behind a place (``NUMBER GRAPH``); and the place behind
         the last node that was looked at, None: there is none."""
-        number, _, graph = place.partition(" ")
+        number, _, marked = place.partition(" ")
         if number and not number.isdecimal():
             raise unknown_place(place)
+        graph = name_in(marked)
         if graph:
-            found, last = await self._waiting_in(graph, wanted, int(number or 0), limit)
+            found, last = await self._waiting_in(text(graph), wanted, int(number or 0), limit)
             if last:
-                return found, f"{last} {graph}"
+                return found, f"{last} {marked}"
             if found:
-                return found, f"{_PAST} {graph}"
-        following = await self.running_graphs(graph)
-        return [], f"0 {following[0]}" if following else None
+                return found, f"{_PAST} {marked}"
+        following = await self._running_behind(graph)
+        return [], None if following is None else f"0 {mark(following)}"
 
     async def _waiting_in(self, graph: str, wanted: JobFilter, after: int, limit: int) -> tuple[list[JobInfo], int]:
         """Nodes that wait, and the number of the last one that was looked at (0: none is behind it)."""

@@ -30,7 +30,7 @@ class LetterPages:
 
     async def letters(self, after: LetterPlace | None = None, limit: int = _FACTS) -> list[LetterFacts]:
         found: list[LetterFacts] = []
-        score, id = ("", "") if after is None else (repr(after[0]), after[1])
+        score, id = ("", b"") if after is None else (repr(after[0]), after[1].encode())
         while len(found) < limit:
             some = min(_FACTS, limit - len(found))
             reply = await self._wire.run(script("page_facts"), self._prefix, score, id, some)
@@ -41,7 +41,7 @@ class LetterPages:
             found += [facts for facts in known.values() if facts is not None]
             if len(reply) < some:
                 break
-            id, score = text(reply[-1][0]), text(reply[-1][1])
+            id, score = reply[-1][0], text(reply[-1][1])
         return found
 
     async def dead_letter(self, id: str) -> DeadLetter | None:

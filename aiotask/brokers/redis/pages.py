@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
 from ...job import Status
-from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
+from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, lane_order, parked_lane
 from ..pages import EVERY, unknown_place
-from .codec import milliseconds, text
+from .codec import mark, milliseconds, name_in, text
 from .connection import Wire
 from .counts import stats_of
 from .graph_reader import GraphReader
@@ -110,7 +110,8 @@ class JobPages(GraphReader):
             lanes += [lane_of(name, kind) for name in queues for kind in (SUSPECT, *KINDS, ADMITTED)]
         if wanted.status is not Status.PENDING:
             lanes += [parked_lane(text(need)) for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked")]
-        return sorted(lanes, key=place_order)
+        # Names that are no text may look alike.
+        return sorted(set(lanes), key=lane_order)
 
     async def _waiting_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         jobs, at = await self.waiting_page(wanted, place, limit)
@@ -120,7 +121,7 @@ class JobPages(GraphReader):
         at, _, after = place.rpartition("|")
         lanes = await self._lanes(wanted)
         if at:
-            lanes = [lane for lane in lanes if place_order(lane) >= place_order(at)]
+            lanes = [lane for lane in lanes if lane_order(lane) >= lane_order(at)]
             after = after if lanes[:1] == [at] else ""
         some = lanes[:_LANES]
         status = wanted.status or ""
@@ -143,7 +144,7 @@ class JobPages(GraphReader):
         looked = 0
         for start in range(0, len(lanes), _NEWEST_LANES):
             some = lanes[start : start + _NEWEST_LANES]
-            turns = sum(place_order(lane) <= place_order(at) for lane in some) if at else 0
+            turns = sum(lane_order(lane) <= lane_order(at) for lane in some) if at else 0
             ask = (wanted.status or "", *_conditions(wanted), limit, entry, turns, *some)
             (position, last), number, rows = _head(await self._run("page_newest", *ask))
             looked += number
@@ -188,9 +189,9 @@ class JobPages(GraphReader):
         score, _, id = place.partition(" ")
         _refuse_unless_number(score)
         status = "" if name == "dead" else wanted.status or ""
-        ask = (name, score, id, limit, status, *_conditions(wanted))
-        (score, id), looked, rows = _head(await self._run("page_sorted", *ask))
-        return rows, f"{text(score)} {text(id)}" if score else None, looked
+        ask = (name, score, name_in(id), limit, status, *_conditions(wanted))
+        (score, last), looked, rows = _head(await self._run("page_sorted", *ask))
+        return rows, f"{text(score)} {mark(last)}" if score else None, looked
 
     async def jobs(self, *, status: Status | None = None, queue: str | None = None, limit: int = 50) -> list[JobInfo]:
         wanted, after = JobFilter(status, queue), ""
@@ -209,7 +210,7 @@ _Latest = tuple[int, int, tuple[int | str, ...]]
 
 def _latest(lane: bytes | str, entry: bytes) -> _Latest:
     ms, _, n = entry.partition(b"-")
-    return -int(ms), -int(n), place_order(lane if isinstance(lane, str) else text(lane))
+    return -int(ms), -int(n), lane_order(lane if isinstance(lane, str) else text(lane))
 
 
 def _head(reply: list[Any]) -> tuple[list[Any], int, list[Any]]:

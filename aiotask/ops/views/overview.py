@@ -12,9 +12,9 @@ from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
 from ..hosts import SILENT, read_hosts
+from ..letters import by_error
 from ..pauses import pauses_of
 from ..series import errors_in, pending_in, queue_rates, totals_of
-from .dead import by_error
 from .look import Look
 from .marks import numbers_of
 from .minutes import minutes_of, range_in
@@ -47,7 +47,7 @@ async def overview(look: Look) -> dict[str, Any]:
     return {
         "title": "Overview",
         "stats": stats,
-        "attention": await attention(look, workers, pauses, hosts),
+        "attention": await attention(look, workers, pauses, hosts, failures),
         "queues": sorted(stats.queues, key=lambda each: (not each.pending + each.running, each.name)),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
@@ -66,7 +66,11 @@ async def _running(look: Look) -> Page:
 
 
 async def attention(
-    look: Look, workers: Sequence[WorkerInfo], pauses: Sequence[Pause], hosts: Sequence[dict[str, Any]]
+    look: Look,
+    workers: Sequence[WorkerInfo],
+    pauses: Sequence[Pause],
+    hosts: Sequence[dict[str, Any]],
+    failures: Sequence[dict[str, Any]],
 ) -> list[Attention]:
     inspector = look.connection.inspector
     facts, unrecorded, aside = await asyncio.gather(
@@ -74,7 +78,7 @@ async def attention(
         look.kept("unrecorded", _KEPT, inspector.unrecorded),
         look.kept("rejected", _KEPT, inspector.rejected),
     )
-    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts)
+    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, failures)
 
 
 async def hosts_of(look: Look) -> list[dict[str, Any]]:
