@@ -53,7 +53,7 @@ def top(
     """Show the dashboard in the terminal: queues, jobs, workers, dead letters, schedules and limits, and act on them.
 
     It looks through the broker, and imports no code of the apps. The keys are on the last line; ? shows all of them.
-    Where the output is no terminal, it prints the overview once.
+    Where the output is no terminal, or TERM is dumb, it prints the overview once.
 
     [bold]Examples[/bold]
 
@@ -75,8 +75,7 @@ def top(
     verbs = verbs_named(allow.split(",")) if allow else ACTS
     choices = Choices(frozenset() if read_only else verbs, hide_arguments, result_db=db)
     session = Session(Place(name, url, database), choices)
-    # The screen is written to stderr.
-    if once or not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+    if once or not _has_screen():
         from .once import once as page
 
         return print(page(session, _width()))
@@ -91,6 +90,13 @@ def top(
     screen.run()
     if screen.return_code:
         raise typer.Exit(screen.return_code)
+
+
+def _has_screen() -> bool:
+    """Whether there are keys to read, and a terminal that obeys what the screen is drawn with."""
+    # The screen is written to stderr.
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+    return is_terminal and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def _width() -> int:

@@ -112,3 +112,12 @@ def test_without_textual_it_says_what_to_install(own_server: PrivateServer, tmp_
         assert "needs textual, which is not installed: pip install 'aiotask[top]'" in terminal.output
     finally:
         terminal.close()
+
+
+def test_on_a_terminal_that_cannot_draw_it_prints_the_overview(own_server: PrivateServer, shop: Shop) -> None:
+    terminal = Terminal("top", "--url", own_server.url, env={"TERM": "dumb"})
+    try:
+        wait_until(lambda: terminal.ends() is not None, description="it has ended by itself", timeout=60)
+        assert terminal.ends() == 0 and "tiles" in terminal.output and "\x1b" not in terminal.output
+    finally:
+        terminal.close()
