@@ -6,9 +6,11 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aiotask.brokers.metrics import Minute
 from aiotask.brokers.pauses import Pause
+from aiotask.brokers.schedules import ScheduleState
 from aiotask.inspector import Durability, Persistence, QueueInfo, ServerFacts, Stats, WorkerInfo
 from aiotask.keeper.busy import Busy
 from aiotask.ops.attention import attention_of
@@ -184,6 +186,16 @@ def test_what_is_wrong_is_told_first_and_what_is_well_is_not() -> None:
     assert "wait to be recorded" in told(fine, [WORKER], unrecorded=20_000)[0]
     parked = Stats([], parked=1, workers=1)
     assert told(parked, [WORKER])[0].startswith("! 1 job waits for a worker that can run it")
+    # A pause parks the jobs of its task, and hides no others.
+    both = Stats([], parked=4, paused=3, workers=1)
+    assert told(both, [WORKER], [Pause("task:x", task="x")])[0].startswith("! 1 job waits for a worker")
+    assert told(Stats([], parked=3, paused=3, workers=1), [WORKER]) == []
+    assert told(fine, [WORKER], facts=replace(full, memory_used=141)) == [
+        "! 141 % of the server's memory is used; it is full, and refuses new jobs."
+    ]
+    assert told(fine, [WORKER], aside=1) == [
+        "! 1 message was set aside: its seal is missing or wrong, so it was not run."
+    ]
 
 
 def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
@@ -222,11 +234,12 @@ def test_each_sentence_says_what_to_do() -> None:
     stats = Stats([QueueInfo("mail", pending=1, oldest=9.0)], pending=1, parked=2, workers=1, dead=1)
     still = {"pid": 7, "still": 4.1, "lag": 4.1}
     pauses = [Pause("queue:x", queue="x"), Pause("task:y", task="y")]
+    late = ScheduleState("nightly", b"", "", 0.0, 0.0, 0.0, paused=1.0, paused_by="ada", paused_why="holidays")
     errors = [{"error": "ValueError", "task": "shop:pay", "number": 6, "lately": 1}]
     hosts = [host(processes=[still]), host(age=20.0), host(release="b", serving=0, exits={"signal": 2})]
     full = ServerFacts("redis", "7", FACTS.durability, memory_limit=100, memory_used=95)
     for found in (
-        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors),
+        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors, [late]),
         attention_of(stats, [WORKER, WorkerInfo("h.2", "h", {"release": 2, "python": "3.13.0"})], [], full, 0, 0),
         attention_of(stats, [], [], full, 0, 0),
     ):

@@ -226,11 +226,12 @@ class Actions:
             act.counts.update(each.name for each in act.opened for _ in range(sum(map(bool, answers.values()))))
             return answers
 
-    async def steer_hosts(self, verb: Verb, names: Sequence[str]) -> list[dict[str, Any]]:
+    async def steer_hosts(self, verb: Verb, names: Sequence[str], why: str = "") -> list[dict[str, Any]]:
         """Drain, resume or recycle hosts: what became of it on each. A name may be cut where it stays clear."""
         async with self._act(verb, _many(names, "host")) as act:
             hosts = [host for name in names for host in await ask.live_hosts(act.place, name)]
-            found = await ask.steer_hosts(hosts, verb, self.visitor.name)
+            found = await ask.steer_hosts(hosts, verb, self.visitor.name, why)
+            act.said = why
             act.count(found, lambda each: each["did"] == "done")
             return found
 
@@ -285,14 +286,7 @@ class Actions:
                 await self._note([each], verb, subject, act.counts[each.name], ended, said or act.said, action)
 
     async def _note(
-        self,
-        opened: Sequence[Connection],
-        verb: Verb,
-        subject: str,
-        number: int,
-        ended: str,
-        said: str,
-        action: str,
+        self, opened: Sequence[Connection], verb: Verb, subject: str, number: int, ended: str, said: str, action: str
     ) -> None:
         visitor = self.visitor
         await note(opened, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said, action))
