@@ -71,6 +71,10 @@ def test_a_schedule_that_is_paused_already_keeps_who_when_and_why(place: list[st
     last = ask("schedules", "pause", "nightly", "--why", "second reason", *place)
     assert (last["paused"], last["paused_why"]) == (first["paused"], "second reason")
 
+    [found] = [check for check in ask("doctor", *place)["checks"] if "nightly" in check["detail"]]
+    assert found["name"] == f"{app_name}: paused" and "(second reason)" in found["detail"]
+    assert found["fix"] == "If it is no longer needed: aiotask schedules resume nightly"
+
 
 def test_what_is_not_paused_cannot_be_resumed(place: list[str]) -> None:
     assert ask("queues", "resume", "mail", *place, code=1)["done"] is False
