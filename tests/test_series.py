@@ -61,6 +61,14 @@ def test_a_series_has_a_point_for_each_minute_and_rates_by_the_second() -> None:
     assert series_of(Ranged(60, [])).at == []
 
 
+def test_a_job_in_an_idle_hour_is_one_in_an_hour() -> None:
+    begin = time.time() // 60 * 60 - 3600
+    looks = [Minute(begin + 60 * number, 60.0, stats=Stats([])) for number in range(60)]
+    looks[55] = replace(looks[55], tasks={"a": counts(1)})
+
+    assert task_totals(Ranged(60, looks))["a"]["rate"] * 3600 == pytest.approx(1.0, rel=0.05)
+
+
 def released(*releases: tuple[str, ...]) -> Ranged:
     """Minutes in which hosts of these releases reported, and a task ran: 1 s before the first ``b``, 2 s after it."""
     begin, seconds = 6000.0, 1.0
