@@ -127,17 +127,17 @@ def is_newest_first(wanted: JobFilter, order: str) -> bool:
 
 
 def order_words(status: Status | None, *, newest: bool) -> str:
-    """In which order unfinished jobs of a status are listed, as the rest of a sentence."""
+    """In which order unfinished jobs of a status are listed, in words."""
     if status is Status.FAILED:
-        return "the latest first"
+        return "latest first"
     if status in (Status.SCHEDULED, Status.RETRYING):
         return "by due time"
     if status is Status.WAITING:
         return "graph by graph"
     if status is Status.RUNNING:
-        return "in the order in which they were claimed"
-    first = "the newest first" if newest else "in the order in which they are claimed"
-    return first if status is not None else f"{first}; then scheduled ones by due time, and those that wait for others"
+        return "as they were claimed"
+    first = "newest first" if newest else "as they are claimed"
+    return first if status is not None else f"{first}, then by due time"
 
 
 async def _exactly(connection: Connection, wanted: JobFilter) -> dict[str, Any] | None:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from aiotask.ops import views
 from aiotask.ops.views.look import Look, NotFound
 from aiotask.ops.views.marks import bulk_mark, word_of
-from aiotask.ops.views.runs import Running
+from aiotask.ops.views.runs import BROKEN_OFF, Running
 from aiotask.ops.views.words import ago_words, count
 
 from . import details, jobs_details, jobs_lists, lists
 from .overview import overview
-from .page import Page, Where, cell, facts, marked
+from .page import Page, Where, cell, facts, marked, paragraph
 
 __all__ = ["VIEWS", "View", "bulk_page", "read_page"]
 
@@ -137,6 +137,8 @@ def bulk_page(run: Running, width: int) -> Page:
         ],
         width,
     )
+    if run.state == "failed":
+        page.add(*paragraph(BROKEN_OFF, width))
     page.gap()
     page.add(cell("C stops it; what is done stays done." if run.state == "running" else "esc leads back.", "dim"))
     return page

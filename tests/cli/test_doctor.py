@@ -19,15 +19,16 @@ from aiotask.ops.views.look import Choices, Look
 from aiotask.ops.visitors import ACTS, Visitor
 from aiotask.parts.pausing import pause_named
 
+from ..commands import run_command
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
 async def test_doctor_points_at_dead_letters(own_server: PrivateServer, shop: Shop) -> None:
     await give_up(shop, 1)
 
-    report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+    report = json.loads(run_command("doctor", "--url", own_server.url, "--json").stdout)
 
     (found,) = [check for check in report["checks"] if check["name"] == f"{shop.app.name}: dead letters"]
     assert found["state"] == "warn"
@@ -202,7 +203,7 @@ async def test_doctor_says_what_the_overview_says(own_server: PrivateServer, sho
     await Actions(place, Visitor("ada", ACTS)).pause(pause_named(queue="mail", why="it moves"))
 
     def read() -> tuple[list[dict[str, str]], dict[str, Any]]:
-        report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+        report = json.loads(run_command("doctor", "--url", own_server.url, "--json").stdout)
         connections = Connections(place)
 
         async def overview() -> dict[str, Any]:

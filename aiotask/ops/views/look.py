@@ -17,12 +17,12 @@ from ..refusals import Refusals
 from ..visitors import ACTS, Verb, Visitor
 from .fields import bounded
 
-__all__ = ["ID", "MOST_ROWS", "ROWS", "Choices", "Look", "NotFound", "status_named"]
+__all__ = ["ID", "MOST_ROWS", "ROWS", "TEXT", "Choices", "Look", "NotFound", "status_named"]
 
 T = TypeVar("T")
 #: Rows of a list, and rows at most; characters of an id, and of another text that is asked for.
 ROWS, MOST_ROWS = 50, 200
-ID = TEXT = 200
+ID, TEXT = 200, 300
 
 
 class NotFound(AiotaskError):
