@@ -25,6 +25,7 @@ from aiotask.ops.series import (
     task_totals,
     totals_of,
 )
+from aiotask.ops.views.overview import used_queues
 from aiotask.values.metrics import Counts, Slot, bucket_of, slot_of
 
 
@@ -204,6 +205,15 @@ def test_what_is_wrong_is_told_first_and_what_is_well_is_not() -> None:
     assert told(fine, [WORKER], aside=1) == [
         "! 1 message was set aside: its seal is missing or wrong, so it was not run."
     ]
+
+
+def test_queues_that_are_empty_and_not_consumed_are_left_out_while_others_are_consumed() -> None:
+    mail, mial, late = QueueInfo("mail", consumers=1), QueueInfo("mial"), QueueInfo("late", scheduled=1)
+    stopped = QueueInfo("stopped", paused=True)
+
+    assert used_queues(Stats([late, mail, mial, stopped])) == [late, mail, stopped]
+    # In a deploy no worker may be live for a moment.
+    assert used_queues(Stats([late, mial])) == [late, mial]
 
 
 def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
