@@ -25,7 +25,7 @@ app = App(os.environ["TEST_APP"])
 GATE = Path(os.environ["TEST_FOLDER"]) / "gate"
 
 
-@app.task
+@app.task(timeout=600)
 async def resize(count: int) -> int:
     for number in range(1, count + 1):
         current_job().progress(number, count, "resizing")
@@ -109,10 +109,14 @@ def test_an_ended_job_is_shown_with_its_call_and_its_earlier_runs(
     app = App(app_name, url=redis_url)
     where = ("--url", redis_url, "--name", app_name, "--db", db, "--json")
     result = app.named("shop:flaky").apply_async("leek")
-    result.blocking.wait(60)
+    result.blocking.sent()
 
     shown = wait_until(
-        lambda: (found := json.loads(invoke("job", result.id, *where).stdout)).get("arguments") and found,
+        lambda: (
+            (found := json.loads(invoke("job", result.id, *where).stdout)).get("finished_at")
+            and found.get("arguments")
+            and found
+        ),
         description="the job is recorded",
     )
     assert (shown["status"], shown["queue"], shown["attempt"]) == ("SUCCESS", "default", 2)
