@@ -121,11 +121,6 @@ function countSelected() {
   const number = boxes().filter((box) => box.checked).length;
   for (const place of document.querySelectorAll("[data-selected]")) place.textContent = String(number);
   for (const button of document.querySelectorAll("[data-selection]")) button.disabled = number === 0;
-  // A summary cannot be disabled as a button can.
-  for (const summary of document.querySelectorAll("summary[data-of-selection]")) {
-    summary.setAttribute("aria-disabled", String(number === 0));
-    summary.tabIndex = number === 0 ? -1 : 0;
-  }
   const all = document.querySelector("[data-all]");
   if (all) {
     all.checked = number > 0 && number === boxes().length;
