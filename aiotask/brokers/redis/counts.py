@@ -13,7 +13,7 @@ __all__ = ["stats_of"]
 
 def stats_of(reply: list[Any]) -> Stats:
     """The counts in a reply of stats.lua."""
-    at, workers, due, looked, parked, claimed, dead, flat, queues, pauses, *more = reply
+    at, workers, due, looked, parked, claimed, dead, flat, queues, pauses = reply
     counts = {text(name): whole(count) for name, count in zip(flat[::2], flat[1::2], strict=True)}
     share, paused = due / looked if looked else 1.0, set(map(text, pauses))
     infos = [_queue(row, counts, float(at), share, paused) for row in sorted(queues)]
@@ -34,8 +34,7 @@ def stats_of(reply: list[Any]) -> Stats:
         rejected=counts.get("rejected", 0),
         replaced=counts.get("replaced", 0),
         dropped=counts.get("dropped", 0),
-        # Counts that another release has kept for a moment may have fewer fields.
-        paused=whole(more[0]) if more else 0,
+        paused=counts.get("PAUSED", 0),
     )
 
 
