@@ -211,9 +211,9 @@ def test_queues_that_are_empty_and_not_consumed_are_left_out_while_others_are_co
     mail, mial, late = QueueInfo("mail", consumers=1), QueueInfo("mial"), QueueInfo("late", scheduled=1)
     stopped = QueueInfo("stopped", paused=True)
 
-    assert used_queues(Stats([late, mail, mial, stopped])) == [late, mail, stopped]
+    assert used_queues([late, mail, mial, stopped]) == [late, mail, stopped]
     # In a deploy no worker may be live for a moment.
-    assert used_queues(Stats([late, mial])) == [late, mial]
+    assert used_queues([late, mial]) == [late, mial]
 
 
 def test_hosts_that_are_silent_or_stand_still_are_told() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...brokers.pauses import Pause
-from ...inspector import JobFilter, Page, QueueInfo, Stats, WorkerInfo
+from ...inspector import JobFilter, Page, QueueInfo, WorkerInfo
 from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
@@ -49,7 +49,7 @@ async def overview(look: Look) -> dict[str, Any]:
         "title": "Overview",
         "stats": stats,
         "attention": await attention(look, workers, pauses, hosts, failures),
-        "queues": sorted(used_queues(stats), key=lambda each: (not each.pending + each.running, each.name)),
+        "queues": sorted(used_queues(stats.queues), key=lambda each: (not each.pending + each.running, each.name)),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
         "sparks": pending_in(ranged),
@@ -122,13 +122,13 @@ def running_longest(hosts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda job: -job["seconds"])
 
 
-def used_queues(stats: Stats) -> list[QueueInfo]:
+def used_queues(queues: Sequence[QueueInfo]) -> list[QueueInfo]:
     """The queues without those that hold nothing and that no worker consumes, while others are consumed: their names
     were mistyped once, or are no longer used."""
-    is_served = any(each.consumers for each in stats.queues)
+    is_served = any(each.consumers for each in queues)
     return [
         each
-        for each in stats.queues
+        for each in queues
         if not is_served
         or each.consumers
         or each.paused

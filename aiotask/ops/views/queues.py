@@ -27,7 +27,7 @@ async def queues(look: Look) -> dict[str, Any]:
         "stats": stats,
         "sparks": pending_in(ranged),
         "rates": queue_rates(ranged, stats),
-        "queues": sorted(used_queues(stats), key=lambda each: each.name),
+        "queues": sorted(used_queues(stats.queues), key=lambda each: each.name),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
     }
