@@ -257,7 +257,7 @@ def test_each_sentence_says_what_to_do() -> None:
     hosts = [host(processes=[still]), host(age=20.0), host(release="b", serving=0, exits={"signal": 2})]
     full = ServerFacts("redis", "7", FACTS.durability, memory_limit=100, memory_used=95)
     for found in (
-        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors, [late]),
+        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors, schedules=[late]),
         attention_of(stats, [WORKER, WorkerInfo("h.2", "h", {"release": 2, "python": "3.13.0"})], [], full, 0, 0),
         attention_of(stats, [], [], full, 0, 0),
     ):
