@@ -11,15 +11,23 @@ __all__ = ["audit"]
 
 Limit = Annotated[int, option("--limit", "-l", parser=count, metavar="N", help="Number of actions; 1,000 are kept.")]
 
-_COLOURS = {"done": "green", "refused": "red", "failed": "red", "stopped": "yellow", "unreadable": "red"}
+_COLOURS = {
+    "done": "green",
+    "refused": "red",
+    "failed": "red",
+    "stopped": "yellow",
+    "begun": "cyan",
+    "unreadable": "red",
+}
 
 
 def audit(limit: Limit = 20, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """List what people have done to jobs and queues, the latest action first.
 
     Each action of a command or of the dashboard is one line: who did it and from where, with how many jobs, and how it
-    ended; refusals too. The server keeps the newest 1,000 actions of an app, and 250 refusals; the logger aiotask.audit
-    has all actions.
+    ended; refusals too. An action on all that match a filter, or on more than five ids, is a line when it begins, too:
+    if no line with the same action tells of its end, it still runs, or its process was killed. The server keeps the
+    newest 1,000 actions of an app, and 250 refusals; the logger aiotask.audit has all actions.
 
     [bold]Examples[/bold]
 
@@ -45,14 +53,16 @@ def audit(limit: Limit = 20, name: AppName = None, url: Url = None, as_json: Jso
 
 def _row(line: dict[str, Any]) -> list[str]:
     ended = plain(line["ended"], 20)
-    said = f" ({plain(line['said'], 300)})" if line["said"] else ""
+    action = f"action {line['action']}" if line["action"] else ""
+    more = "; ".join(filter(None, (plain(line["said"], 300), plain(action))))
+    said = f" ({more})" if more else ""
     return [
         plain(line["app"]),
         ago(line["at"], brief=True),
         plain(line["who"], 60),
         plain(line["source"], 60),
         plain(line["verb"], 20),
-        f"{line['number']:,}",
+        f"{line['number']:,}" if line["ended"] != "begun" else "",
         f"[{colour}]{ended}[/{colour}]" if (colour := _COLOURS.get(line["ended"])) else ended,
         f"{plain(line['subject'], 200)}{said}",
     ]

@@ -138,6 +138,8 @@ def _print(action: Action, done: Done, number: int, *, is_more: bool, dry_run: b
     terminal = console()
     if dry_run or not number:
         terminal.print(f"{_jobs(number, is_more)} match{'es' if number == 1 else ''}; nothing was done.")
+        if not number and action.value == "resend":
+            terminal.print(f"[yellow]{_NO_LETTERS}[/yellow]", soft_wrap=True)
         return
     asked = f", {done.asked:,} of them by workers that were asked to end them" if done.asked else ""
     terminal.print(f"{_WORDS[action.value]} {_jobs(done.done)}{asked}.")
@@ -146,6 +148,14 @@ def _print(action: Action, done: Done, number: int, *, is_more: bool, dry_run: b
 
 
 _WORDS = {"cancel": "Cancelled", "purge": "Purged", "run now": "Made due", "resend": "Sent again", "move": "Moved"}
+
+
+#: Jobs of tasks without retries end as FAILED at once, and leave no letter.
+_NO_LETTERS = (
+    "Filters find dead letters, and a task without retries leaves none. Its failed jobs are sent again by their ids, "
+    "from the history file: aiotask results --status failed --task TASK --json | "
+    "jq -r '.[].id' | xargs aiotask jobs resend"
+)
 
 
 def print_each(done: list[dict[str, Any]], *, as_json: bool) -> None:

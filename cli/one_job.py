@@ -10,7 +10,7 @@ __all__ = ["coloured", "needs_text", "show_one"]
 
 _COLOURS = {"RUNNING": "green", "SUCCESS": "green", "FAILED": "red", "PARKED": "yellow", "RETRYING": "yellow"}
 #: What lines are called that have another name than the field.
-_NAMES = {"parent": "sent by", "deps": "needed", "ahead": "before it"}
+_NAMES = {"parent": "sent by", "deps": "needed", "ahead": "before it", "seconds_left": "time left"}
 
 
 def coloured(status: str) -> str:
@@ -52,7 +52,7 @@ def _shown(key: str, value: Any) -> str:
     if key.endswith("_at"):
         return f"{_moment(value)} ({ago(value)})"
     match key:
-        case "timeout" | "result_ttl":
+        case "timeout" | "result_ttl" | "seconds_left":
             return in_words(value)
         case "ahead":
             return f"{value:,} {'job' if value == 1 else 'jobs'} of its limit and key. See: aiotask limits"

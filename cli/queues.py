@@ -160,7 +160,9 @@ def _show(app: AppOverview) -> None:
         count = f"{unfinished.graphs:,} graph{' is' if unfinished.graphs == 1 else 's are'} unfinished"
         terminal.print(f"{count}, with {unfinished.left:,} jobs left. See aiotask graphs\n")
     if app.rejected:
-        terminal.print(f"[yellow]{app.rejected:,} messages without a valid seal of this app were set aside.[/yellow]")
+        what = "1 message" if app.rejected == 1 else f"{app.rejected:,} messages"
+        was = "was" if app.rejected == 1 else "were"
+        terminal.print(f"[yellow]{what} without a valid seal of this app {was} set aside.[/yellow]")
     if app.workers:
         _show_workers(app.workers)
     else:

@@ -134,11 +134,13 @@ Names = Annotated[
     ),
 ]
 Every = Annotated[bool, option("--all", help="Every live host, after a question.")]
+Why = Annotated[str, option("--why", metavar="TEXT", help="The reason, for those who find it drained.")]
 
 
 def drain(
     hosts: Names = None,
     everything: Every = False,
+    why: Why = "",
     yes: Yes = False,
     name: AppName = None,
     url: Url = None,
@@ -152,10 +154,10 @@ def drain(
 
     [bold]Examples[/bold]
 
-      aiotask workers drain web-1-4711-a1b2c3
+      aiotask workers drain web-1-4711-a1b2c3 --why "a new kernel"
       aiotask workers drain --all --name shop
     """
-    _steer("drain", hosts, everything, yes, name, url, as_json)
+    _steer("drain", hosts, everything, yes, name, url, as_json, why)
 
 
 def resume(
@@ -200,7 +202,14 @@ def recycle(
 
 
 def _steer(
-    verb: str, hosts: list[str] | None, everything: bool, yes: bool, name: str | None, url: str | None, as_json: bool
+    verb: str,
+    hosts: list[str] | None,
+    everything: bool,
+    yes: bool,
+    name: str | None,
+    url: str | None,
+    as_json: bool,
+    why: str = "",
 ) -> None:
     import asyncio
 
@@ -210,7 +219,7 @@ def _steer(
     if bool(hosts) == everything:
         which = "--all cannot be combined with hosts" if everything else "no host was named"
         raise ConfigError(f"Nothing was done: {which}. Name hosts as aiotask workers shows them, or give --all.")
-    done = asyncio.run(_steer_hosts(verb, hosts or [], Place(name, url), yes=yes))
+    done = asyncio.run(_steer_hosts(verb, hosts or [], Place(name, url), why, yes=yes))
     if not done and not as_json:
         console().print("No host is live, so nothing was done.")
         return
@@ -223,7 +232,7 @@ def _steer(
         raise typer.Exit(1)
 
 
-async def _steer_hosts(verb: str, names: list[str], place: Any, *, yes: bool) -> list[dict[str, Any]]:
+async def _steer_hosts(verb: str, names: list[str], place: Any, why: str, *, yes: bool) -> list[dict[str, Any]]:
     from dataclasses import replace
 
     from aiotask.ops.actions import Actions
@@ -240,7 +249,7 @@ async def _steer_hosts(verb: str, names: list[str], place: Any, *, yes: bool) ->
                 confirm(verb, count, "aiotask workers")
         if not names:
             return []
-        return await Actions(place, operator()).steer_hosts(Verb(verb), list(dict.fromkeys(names)))
+        return await Actions(place, operator()).steer_hosts(Verb(verb), list(dict.fromkeys(names)), why)
 
 
 add(app, list_, name="list")

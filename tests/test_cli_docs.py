@@ -147,7 +147,7 @@ def test_every_field_of_json_output_is_told_of(shop: Shop) -> None:
     assert keys(graphs) == fields("aiotask graphs list") - {"SUCCESS", "null"}
     assert keys(shop.ask(f"graph {graphs[0]['id']}")) == fields("aiotask graph") - {*GRAPH_STATES, "null"}
     assert keys(shop.ask(f"graphs replay {graphs[0]['id']}")) == fields("aiotask graphs replay")
-    endings = {"done", "refused", "failed", "stopped", "unreadable"}
+    endings = {"done", "refused", "failed", "stopped", "begun", "unreadable"}
     assert keys(shop.ask("audit")) == fields("aiotask audit") - endings - {"cli"}
     assert keys(shop.ask("dead delete nothing")) == fields("aiotask dead delete")
     assert keys(shop.ask("results prune --yes")) == fields("aiotask results prune")

@@ -6,9 +6,11 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from aiotask.brokers.metrics import Minute
 from aiotask.brokers.pauses import Pause
+from aiotask.brokers.schedules import ScheduleState
 from aiotask.inspector import Durability, Persistence, QueueInfo, ServerFacts, Stats, WorkerInfo
 from aiotask.keeper.busy import Busy
 from aiotask.ops.attention import attention_of
@@ -23,6 +25,7 @@ from aiotask.ops.series import (
     task_totals,
     totals_of,
 )
+from aiotask.ops.views.overview import used_queues
 from aiotask.values.metrics import Counts, Slot, bucket_of, slot_of
 
 
@@ -57,6 +60,14 @@ def test_a_series_has_a_point_for_each_minute_and_rates_by_the_second() -> None:
     assert of_task.succeeded == [0, 0, 2.0, 0]
     assert series_of(ranged(), queue="mail").pending == [None, 100, None, None]
     assert series_of(Ranged(60, [])).at == []
+
+
+def test_a_job_in_an_idle_hour_is_one_in_an_hour() -> None:
+    begin = time.time() // 60 * 60 - 3600
+    looks = [Minute(begin + 60 * number, 60.0, stats=Stats([])) for number in range(60)]
+    looks[55] = replace(looks[55], tasks={"a": counts(1)})
+
+    assert task_totals(Ranged(60, looks))["a"]["rate"] * 3600 == pytest.approx(1.0, rel=0.05)
 
 
 def released(*releases: tuple[str, ...]) -> Ranged:
@@ -184,6 +195,25 @@ def test_what_is_wrong_is_told_first_and_what_is_well_is_not() -> None:
     assert "wait to be recorded" in told(fine, [WORKER], unrecorded=20_000)[0]
     parked = Stats([], parked=1, workers=1)
     assert told(parked, [WORKER])[0].startswith("! 1 job waits for a worker that can run it")
+    # A pause parks the jobs of its task, and hides no others.
+    both = Stats([], parked=4, paused=3, workers=1)
+    assert told(both, [WORKER], [Pause("task:x", task="x")])[0].startswith("! 1 job waits for a worker")
+    assert told(Stats([], parked=3, paused=3, workers=1), [WORKER]) == []
+    assert told(fine, [WORKER], facts=replace(full, memory_used=141)) == [
+        "! 141 % of the server's memory is used; it is full, and refuses new jobs."
+    ]
+    assert told(fine, [WORKER], aside=1) == [
+        "! 1 message was set aside: its seal is missing or wrong, so it was not run."
+    ]
+
+
+def test_queues_that_are_empty_and_not_consumed_are_left_out_while_others_are_consumed() -> None:
+    mail, mial, late = QueueInfo("mail", consumers=1), QueueInfo("mial"), QueueInfo("late", scheduled=1)
+    stopped = QueueInfo("stopped", paused=True)
+
+    assert used_queues([late, mail, mial, stopped]) == [late, mail, stopped]
+    # In a deploy no worker may be live for a moment.
+    assert used_queues([late, mial]) == [late, mial]
 
 
 def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
@@ -222,11 +252,12 @@ def test_each_sentence_says_what_to_do() -> None:
     stats = Stats([QueueInfo("mail", pending=1, oldest=9.0)], pending=1, parked=2, workers=1, dead=1)
     still = {"pid": 7, "still": 4.1, "lag": 4.1}
     pauses = [Pause("queue:x", queue="x"), Pause("task:y", task="y")]
+    late = ScheduleState("nightly", b"", "", 0.0, 0.0, 0.0, paused=1.0, paused_by="ada", paused_why="holidays")
     errors = [{"error": "ValueError", "task": "shop:pay", "number": 6, "lately": 1}]
     hosts = [host(processes=[still]), host(age=20.0), host(release="b", serving=0, exits={"signal": 2})]
     full = ServerFacts("redis", "7", FACTS.durability, memory_limit=100, memory_used=95)
     for found in (
-        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors),
+        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors, schedules=[late]),
         attention_of(stats, [WORKER, WorkerInfo("h.2", "h", {"release": 2, "python": "3.13.0"})], [], full, 0, 0),
         attention_of(stats, [], [], full, 0, 0),
     ):

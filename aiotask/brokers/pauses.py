@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from ..broker import Broker
 from ..errors import ConfigError
 from ..job import PAUSED_NEED
 
-__all__ = ["Condition", "Pause", "Pauses", "Standing", "condition_of", "pause_id"]
+__all__ = ["Condition", "Pause", "Pauses", "Standing", "condition_of", "pause_id", "renewed"]
 
 
 def _is_in(value: Any, values: Any) -> bool:
@@ -59,6 +59,15 @@ class Pause(msgspec.Struct, frozen=True, gc=False):
     def need_in(self, queue: str) -> str:
         """The need of the jobs of a queue that this pause parks: they count as jobs that wait in that queue."""
         return f"{PAUSED_NEED}{self.id}@{queue}"
+
+
+def renewed(pause: Pause, standing: Iterable[Pause]) -> tuple[Pause, Pause | None]:
+    """A pause of what may be paused already, and the pause that stands: that one keeps who began it and when, and its
+    reason, unless a new one is given."""
+    stands = next((each for each in standing if each.id == pause.id), None)
+    if stands is None:
+        return pause, None
+    return msgspec.structs.replace(stands, why=pause.why or stands.why), stands
 
 
 class Condition(NamedTuple):

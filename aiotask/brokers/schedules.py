@@ -158,6 +158,10 @@ class Schedules(Broker, Protocol):
         """Schedules behind the one of this name, those that are due next first; paused ones are last."""
         ...
 
+    async def paused_schedules(self, limit: int = 20) -> list[ScheduleState]:
+        """The first paused schedules by name, however many others there are."""
+        ...
+
     async def due_schedules(self, limit: int, skip: int = 0) -> Look:
         """Schedules that are due, but for the first ``skip``; with a limit of 0 only the time."""
         ...

@@ -119,6 +119,10 @@ class Timetable:
         )
 
     async def pause(self, name: str, by: str = "", why: str = "") -> None:
+        """One that is paused keeps who paused it and when; a reason replaces the one before."""
+        before = await self.find(name)
+        if before is not None and before.paused is not None:
+            by, why = before.paused_by, why or before.paused_why
         _require(name, await self._broker.pause_schedule(name, by[:100], why[:1000]))
 
     async def resume(self, name: str) -> None:

@@ -1,16 +1,19 @@
 """Actions: the one object through which people act, whatever face they look at.
 
-A verb is one permission and one line of the audit: the line is written when the verb has ended, however that was.
+A verb is one permission and one line of the audit, which is written when the verb has ended, however that was. What
+is done to many things has a line when it begins, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +24,7 @@ from ..errors import AiotaskError
 from ..inspector import JobFilter
 from ..settings import check_name
 from . import ask, cancel, graphs, letters, limits, pauses, schedules
-from .audit import DONE, FAILED, REFUSED, STOPPED, AuditLine, note
+from .audit import BEGUN, DONE, FAILED, REFUSED, STOPPED, AuditLine, note
 from .bulk import Action, Bulk, Done, move_ids, resend_ids, run_ids_now
 from .connection import Connection, Place, inspectors
 from .refusals import Refusals
@@ -51,6 +54,8 @@ class _Act:
     opened: Sequence[Connection]
     counts: Counter[str] = field(default_factory=Counter)
     said: str = ""
+    #: Whether it may take long, so that a line tells of its beginning.
+    is_bulk: bool = False
 
     def count(self, found: Sequence[Mapping[str, Any]], is_done: Callable[[Mapping[str, Any]], bool]) -> None:
         """Count what became of ids: a mapping each, with the name of the app in ``app``."""
@@ -103,13 +108,13 @@ class Actions:
 
     async def cancel(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Cancel jobs and graphs."""
-        async with self._act(Verb.CANCEL, _jobs(ids)) as act:
+        async with self._act(Verb.CANCEL, _jobs(ids), len(ids)) as act:
             found = await cancel.cancel_all(list(ids), act.place)
             act.count(found, lambda each: each["status"] in ("CANCELLED", "RUNNING"))
             return found
 
     async def run_now(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        async with self._act(Verb.RUN_NOW, _jobs(ids)) as act:
+        async with self._act(Verb.RUN_NOW, _jobs(ids), len(ids)) as act:
             found = await run_ids_now(ids, act.place)
             act.count(found, lambda each: each["did"] == "done")
             return found
@@ -118,7 +123,7 @@ class Actions:
         """Args:
         db: the history file, which is searched too; None: as everywhere.
         """
-        async with self._act(Verb.RESEND, _jobs(ids)) as act:
+        async with self._act(Verb.RESEND, _jobs(ids), len(ids)) as act:
             found = await resend_ids(ids, act.place, db)
             act.count(found, lambda each: each["did"] == "done")
             return found
@@ -126,14 +131,14 @@ class Actions:
     async def move(self, ids: Sequence[str], to: str) -> list[dict[str, Any]]:
         """Put jobs into another queue, under their ids."""
         check_name(to, "a queue")
-        async with self._act(Verb.MOVE, f"{_jobs(ids)} to queue {to}") as act:
+        async with self._act(Verb.MOVE, f"{_jobs(ids)} to queue {to}", len(ids)) as act:
             found = await move_ids(ids, to, act.place)
             act.count(found, lambda each: each["did"] == "done")
             return found
 
     async def move_letters(self, verb: letters.Verb, ids: Sequence[str]) -> letters.Done:
         """Replay or delete dead letters."""
-        async with self._act(LETTER_PERMISSIONS[verb], _many(ids, "dead letter")) as act:
+        async with self._act(LETTER_PERMISSIONS[verb], _many(ids, "dead letter"), len(ids)) as act:
             done = await letters.move_ids(verb, list(act.opened), list(ids))
             act.counts.update(done.by_app)
             left = len(ids) - len(done.moved)
@@ -205,7 +210,7 @@ class Actions:
         async with self._act(Verb.SET_LIMIT, f"limit {name}") as act:
             found = await limits.set_limit(act.place, name, numbers)
             act.counts[found["app"]] += 1
-            act.said = ", ".join(f"{key}={value:g}" for key, value in numbers.items())
+            act.said = ", ".join(f"{key}={limits.number_text(key, value)}" for key, value in numbers.items())
             return found
 
     async def reset_limit(self, name: str) -> dict[str, Any]:
@@ -221,11 +226,12 @@ class Actions:
             act.counts.update(each.name for each in act.opened for _ in range(sum(map(bool, answers.values()))))
             return answers
 
-    async def steer_hosts(self, verb: Verb, names: Sequence[str]) -> list[dict[str, Any]]:
+    async def steer_hosts(self, verb: Verb, names: Sequence[str], why: str = "") -> list[dict[str, Any]]:
         """Drain, resume or recycle hosts: what became of it on each. A name may be cut where it stays clear."""
         async with self._act(verb, _many(names, "host")) as act:
             hosts = [host for name in names for host in await ask.live_hosts(act.place, name)]
-            found = await ask.steer_hosts(hosts, verb, self.visitor.name)
+            found = await ask.steer_hosts(hosts, verb, self.visitor.name, why)
+            act.said = why
             act.count(found, lambda each: each["did"] == "done")
             return found
 
@@ -248,18 +254,21 @@ class Actions:
             yield opened
 
     @asynccontextmanager
-    async def _act(self, verb: Verb, subject: str) -> AsyncIterator[_Act]:
+    async def _act(self, verb: Verb, subject: str, number: int = 1) -> AsyncIterator[_Act]:
         async with self._checked(verb, subject) as opened:
             # An opened place without apps would be opened again.
             place = replace(self.place, opened=tuple(opened)) if opened else self.place
-            act = _Act(place, opened)
+            act = _Act(place, opened, is_bulk=number > _NAMED)
             async with self.audited(verb, subject, act):
                 yield act
 
     @asynccontextmanager
     async def audited(self, verb: Verb, subject: str, act: _Act) -> AsyncIterator[None]:
-        """Write the line of this verb when the block ends, however it ends."""
+        """Write the line of this verb when the block ends, however it ends; in bulk, one before the block, too."""
         ended, said = DONE, ""
+        action = secrets.token_hex(4) if act.is_bulk else ""
+        if action:
+            await self._note(act.opened, verb, subject, 0, BEGUN, "", action)
         try:
             yield
         except asyncio.CancelledError:
@@ -274,13 +283,13 @@ class Actions:
         finally:
             # A task that is being cancelled may await here: it is cancelled once.
             for each in act.concerned():
-                await self._note([each], verb, subject, act.counts[each.name], ended, said or act.said)
+                await self._note([each], verb, subject, act.counts[each.name], ended, said or act.said, action)
 
     async def _note(
-        self, opened: Sequence[Connection], verb: Verb, subject: str, number: int, ended: str, said: str
+        self, opened: Sequence[Connection], verb: Verb, subject: str, number: int, ended: str, said: str, action: str
     ) -> None:
         visitor = self.visitor
-        await note(opened, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said))
+        await note(opened, AuditLine(visitor.name, visitor.source, verb, subject, number, ended, said, action))
 
 
 class Matching:
@@ -299,7 +308,7 @@ class Matching:
 
     async def run(self, done: Done, progress: Callable[[int], None]) -> None:
         """Do it; ``done`` says what has become of the jobs, also where this is interrupted."""
-        act = _Act(self._actions.place, self.opened)
+        act = _Act(self._actions.place, self.opened, is_bulk=True)
         async with self._actions.audited(self._verb, self.subject, act):
             try:
                 await self._bulk.run(done, progress)
@@ -333,7 +342,7 @@ class Letters:
 
     async def run(self, done: letters.Done, progress: Callable[[int], None]) -> None:
         """Move them; ``done`` says what has become of each, also where this is interrupted."""
-        act = _Act(self._actions.place, self.opened)
+        act = _Act(self._actions.place, self.opened, is_bulk=True)
         done.of_graphs |= self.of_graphs
         async with self._actions.audited(LETTER_PERMISSIONS[self._verb], self.subject, act):
             try:
@@ -364,10 +373,14 @@ def _letter_words(wanted: letters.Filter) -> str:
         *([f"of task {wanted.task}"] if wanted.task else []),
         *([f"in queue {wanted.queue}"] if wanted.queue else []),
         *([f"whose error contains {wanted.error}"] if wanted.error else []),
-        *([f"since {wanted.since:.0f}"] if wanted.since else []),
-        *([f"until {wanted.until:.0f}"] if wanted.until else []),
+        *([f"since {_moment(wanted.since)}"] if wanted.since else []),
+        *([f"until {_moment(wanted.until)}"] if wanted.until else []),
     ]
     return f"dead letters {', '.join(parts)}" if parts else "all dead letters"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _jobs(ids: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from .connection import Connection
 from .hosts import hosts_of
 from .letters import by_error
 from .pauses import pauses_of
-from .schedules import disputed
+from .schedules import disputed, paused_in
 
 __all__ = ["about_app"]
 
@@ -25,7 +25,8 @@ async def about_app(connection: Connection) -> list[Check]:
     stats, workers, facts = await inspector.stats(), await inspector.workers(), await inspector.facts()
     unrecorded = await inspector.unrecorded() if records else 0
     pauses, hosts, errors = await pauses_of(connection), await hosts_of(connection), await by_error(connection)
-    said = attention_of(stats, workers, pauses, facts, unrecorded, await inspector.rejected(), hosts, errors)
+    aside, schedules = await inspector.rejected(), await paused_in(connection)
+    said = attention_of(stats, workers, pauses, facts, unrecorded, aside, hosts, errors, schedules)
     found = [_check(name, each, len(workers), unrecorded) for each in said if each.kind != "server"]
     checks = [*_well(name, found, len(workers), unrecorded if records else None), *found]
     if SCHEDULES in features(connection.broker.url):

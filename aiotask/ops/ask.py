@@ -107,13 +107,15 @@ async def live_hosts(place: Place, name: str = "") -> list[Host]:
     return [found[meant[0]]]
 
 
-async def steer_hosts(hosts: Sequence[Host], verb: str, by: str) -> list[dict[str, Any]]:
+async def steer_hosts(hosts: Sequence[Host], verb: str, by: str, why: str = "") -> list[dict[str, Any]]:
     """Ask hosts to do something: what became of it on each, in their order.
 
     Args:
         verb: ``drain``, ``resume`` or ``recycle``.
         by: who asks.
+        why: the reason. It is shown behind the name of who asked.
     """
+    by = by[:100] + (f" ({why[:150]})" if why else "")
     by_app: dict[str, list[Host]] = {}
     for host in hosts:
         by_app.setdefault(host.connection.name, []).append(host)
@@ -128,7 +130,7 @@ async def _steer(hosts: Sequence[Host], verb: str, by: str) -> dict[str, dict[st
     at = (await connection.inspector.facts()).time
 
     def sealed(control: Control, id: str, address: str, host: str) -> bytes:
-        return control.ask_for(verb, id, address, host=host, by=by[:100], at=at)
+        return control.ask_for(verb, id, address, host=host, by=by, at=at)
 
     answers = await _exchange(connection, [host.name for host in hosts], sealed)
     return {host: _told(connection, host, verb, answer) for host, answer in answers.items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..brokers.pauses import Pause
+from ..brokers.schedules import ScheduleState
 from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
 from ..log.events import in_words
 from .hosts import SILENT, drained, skews
@@ -34,8 +36,8 @@ class Attention(NamedTuple):
     rest: str
     #: What to do about it; empty: the pages say it.
     fix: str = ""
-    #: What it is about: ``queue``, ``task``, ``all``, ``job``, ``parked``, ``workers``, ``server``, ``dead``, ``aside``
-    #: or ``history``; its name.
+    #: What it is about: ``queue``, ``task``, ``all``, ``schedule``, ``job``, ``parked``, ``workers``, ``server``,
+    #: ``dead``, ``aside`` or ``history``; its name.
     kind: str = ""
     name: str = ""
     #: The verb that ends it, for faces that can do it: ``resume``, or none.
@@ -51,6 +53,7 @@ def attention_of(
     aside: int,
     hosts: Sequence[dict[str, Any]] = (),
     errors: Sequence[dict[str, Any]] = (),
+    schedules: Sequence[ScheduleState] = (),
 ) -> list[Attention]:
     """What is wrong comes first.
 
@@ -59,15 +62,17 @@ def attention_of(
         aside: messages that were set aside, since they were no jobs of this app.
         hosts: as ``hosts.read_hosts`` describes them.
         errors: the newest dead letters, as ``letters.by_error`` groups them.
+        schedules: those that are paused.
     """
     found = [
         *_about_workers(stats, workers, hosts),
         *_about_queues(stats, workers),
         *_about_hosts(hosts),
         *(_about_pause(pause, stats) for pause in pauses),
+        *map(_about_schedule, schedules),
         *_about_server(facts),
         *_about_letters(stats, errors),
-        *_about_backlogs(stats, pauses, unrecorded, aside),
+        *_about_backlogs(stats, unrecorded, aside),
     ]
     return sorted(found, key=lambda each: not each.is_bad)
 
@@ -107,7 +112,7 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
     for host in hosts:
         if host["age"] is None:
             continue
-        name = host["machine"] or host["host"]
+        name = _name(host, hosts)
         if host["age"] > SILENT:
             rest = f"has not been heard of for {in_words(host['age'])}: it is gone, or cannot reach the server."
             fix = "Look at that machine; its jobs run elsewhere once its lease is over."
@@ -123,6 +128,12 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
             fix = "The log of that worker says why its processes ended; aiotask workers counts them."
             found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, fix, "workers"))
     return [*found, *(Attention(False, sentence, "", _BEHIND_FIX, "workers") for sentence in skews(hosts))]
+
+
+def _name(host: dict[str, Any], hosts: Sequence[dict[str, Any]]) -> str:
+    """The machine of a host; its own name where several hosts are on that machine."""
+    on_it = sum(each.get("machine") == host["machine"] for each in hosts)
+    return str(host["machine"]) if host["machine"] and on_it == 1 else str(host["host"])
 
 
 def _about_still(name: str, host: dict[str, Any], process: dict[str, Any]) -> Attention:
@@ -169,12 +180,23 @@ def _about_pause(pause: Pause, stats: Stats) -> Attention:
     return Attention(False, f"Task {pause.task} has been paused", rest, fix, "task", pause.task, "resume")
 
 
+def _about_schedule(state: ScheduleState) -> Attention:
+    since = f"for {in_words(max(0.0, time.time() - state.paused))}"
+    by = f" by {state.paused_by}" if state.paused_by else ""
+    why = f" ({state.paused_why})" if state.paused_why else ""
+    fix = f"If it is no longer needed: aiotask schedules resume {shlex.quote(state.name)}"
+    what = f"Schedule {state.name} has been paused"
+    return Attention(False, what, f"{since}{by}{why}.", fix, "schedule", state.name, "resume")
+
+
 def _about_server(facts: ServerFacts) -> list[Attention]:
     found = [Attention(True, "The server", f"{facts.unfit}.", facts.remedy, "server")] if facts.unfit else []
     if facts.memory_limit and facts.memory_used > _FULL * facts.memory_limit:
         share = round(100 * facts.memory_used / facts.memory_limit)
+        is_full = facts.memory_used >= facts.memory_limit
         does = f"drops jobs ({facts.evicts})" if facts.evicts else "refuses new jobs"
-        rest = f"of the server's memory is used; when it is full, the server {does}."
+        when = f"it is full, and {does}" if is_full else f"when it is full, the server {does}"
+        rest = f"of the server's memory is used; {when}."
         fix = "Raise maxmemory, keep results for a shorter time (result_ttl), or use ignore_result."
         found.append(Attention(True, f"{share} %", rest, fix, "server"))
     found += [Attention(False, warning, "", kind="server") for warning in facts.warnings]
@@ -196,10 +218,10 @@ def _about_letters(stats: Stats, errors: Sequence[dict[str, Any]]) -> list[Atten
     return [Attention(False, _jobs(number), rest, fix, "dead")]
 
 
-def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, aside: int) -> list[Attention]:
+def _about_backlogs(stats: Stats, unrecorded: int, aside: int) -> list[Attention]:
     found = []
-    if stats.parked and not any(pause.task for pause in pauses):
-        one = stats.parked == 1
+    if unable := stats.parked - stats.paused:
+        one = unable == 1
         rest = (
             f"wait{'s' if one else ''} for a worker that can run {'it' if one else 'them'}: none that is live knows "
             f"{'its' if one else 'their'} task, or has {'its' if one else 'their'} Python."
@@ -207,7 +229,7 @@ def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, asid
         found.append(
             Attention(
                 True,
-                _jobs(stats.parked),
+                _jobs(unable),
                 rest,
                 "Start a worker with this code; what each needs: aiotask jobs --status parked",
                 "parked",
@@ -218,7 +240,10 @@ def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, asid
         fix = "Run a worker with --result-db; if one runs, its log says why it does not record."
         found.append(Attention(False, f"{unrecorded:,} finished jobs", rest, fix, "history"))
     if aside:
-        rest = "set aside: their seal is missing or wrong, so they were not run."
-        what = "1 message was" if aside == 1 else f"{aside:,} messages were"
+        one = aside == 1
+        seal, they = ("its seal", "it was") if one else ("their seals", "they were")
+        verb = "is" if one else "are"
+        rest = f"set aside: {seal} {verb} missing or wrong, so {they} not run."
+        what = "1 message was" if one else f"{aside:,} messages were"
         found.append(Attention(True, what, rest, "Give every sender and worker the same AIOTASK_SECRET.", "aside"))
     return found

@@ -1,4 +1,7 @@
-"""Lines of the audit: who did what, from where, with how many, and how it ended."""
+"""Lines of the audit: who did what, from where, with how many, and how it ended.
+
+An action on many things has a line when it begins, too: if its process is killed, nothing else tells of it.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ from ..errors import BrokerError, SealError
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
 
-__all__ = ["AUDIT_LINES", "DONE", "FAILED", "REFUSED", "STOPPED", "AuditLine", "note", "read_audit"]
+__all__ = ["AUDIT_LINES", "BEGUN", "DONE", "FAILED", "REFUSED", "STOPPED", "AuditLine", "note", "read_audit"]
 
-#: How an action ended: as asked; refused, since the visitor may not; with an error; or stopped on the way.
-DONE, REFUSED, FAILED, STOPPED = "done", "refused", "failed", "stopped"
+#: How an action ended: as asked; refused, since the visitor may not; with an error; or stopped on the way. Of one on
+#: many things a line tells that it has begun.
+DONE, REFUSED, FAILED, STOPPED, BEGUN = "done", "refused", "failed", "stopped", "begun"
 
 logger = logging.getLogger("aiotask.audit")
 
@@ -37,10 +41,12 @@ class AuditLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     subject: str
     #: How many jobs, letters or other things it was done with.
     number: int = 0
-    #: ``done``, ``refused``, ``failed`` or ``stopped``.
+    #: ``done``, ``refused``, ``failed`` or ``stopped``; ``begun``: its end is another line.
     ended: str = DONE
     #: What there is to say about the end; empty: nothing.
     said: str = ""
+    #: The same in both lines of an action, which begins and ends; empty: this is its only line.
+    action: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -55,31 +61,48 @@ async def note(opened: Iterable[Connection], line: AuditLine) -> None:
     line = msgspec.structs.replace(
         line, **{name: getattr(line, name)[:_LONGEST] for name in ("who", "source", "verb", "subject", "said")}
     )
-    _log(line)
-    for each in opened:
-        if AUDIT not in features(each.broker.url):
-            continue
-        try:
-            sealed = Sealer(each.secrets, "audit").seal(_encode(line))
-            await audit_of(each.broker).note_action(sealed, refused=line.ended == REFUSED)
-        except BrokerError as error:
-            logger.warning("The line above is in this log alone, since the server cannot keep it: %s", error)
+    lost = ""
+    try:
+        for each in opened:
+            if AUDIT in features(each.broker.url):
+                lost = await _keep(each, line) or lost
+    except BaseException as error:
+        lost = f"it was not kept in time ({type(error).__name__})"
+        raise
+    finally:
+        _log(line, lost)
 
 
-def _log(line: AuditLine) -> None:
-    level = logging.WARNING if line.ended == REFUSED else logging.INFO
+async def _keep(connection: Connection, line: AuditLine) -> str:
+    """Keep a line with an app; why the server cannot, if so."""
+    try:
+        sealed = Sealer(connection.secrets, "audit").seal(_encode(line))
+        await audit_of(connection.broker).note_action(sealed, refused=line.ended == REFUSED)
+    except BrokerError as error:
+        return str(error)
+    return ""
+
+
+def _log(line: AuditLine, lost: str) -> None:
+    """Args:
+    lost: why the line is in this log alone; empty: the server has it, too.
+    """
+    level = logging.WARNING if lost or line.ended == REFUSED else logging.INFO
     said = f": {line.said}" if line.said else ""
+    alone = f" (in this log alone, since the server cannot keep it: {lost})" if lost else ""
     # Text of others in a log: quoted, so that it cannot pass for another line.
     logger.log(
         level,
-        "%s %s %s: %s by %s from %s%s",
+        "%s %s %s%s: %s by %s from %s%s%s",
         line.verb,
         _quoted(line.subject),
         line.ended,
+        f" (action {line.action})" if line.action else "",
         f"{line.number:,}",
         _quoted(line.who),
         _quoted(line.source),
         _quoted(said),
+        _quoted(alone),
     )
 
 

@@ -190,6 +190,9 @@ def _durability(facts: ServerFacts) -> Check:
 def _memory(facts: ServerFacts) -> Check:
     limit = f"of {in_bytes(facts.memory_limit)}" if facts.memory_limit else "and no limit (maxmemory)"
     text = f"{in_bytes(facts.memory_used)} used {limit}; outcomes kept until their TTL: {facts.expiring:,}"
+    if facts.memory_limit and facts.memory_used >= facts.memory_limit and not facts.evicts:
+        fix = "The server is full and refuses new jobs. Raise maxmemory; then shorten result_ttl, or use ignore_result."
+        return Check("memory", State.FAIL, text, fix)
     if facts.memory_limit and facts.memory_used > 0.8 * facts.memory_limit:
         fix = "When the server is full, it rejects new jobs. Shorten result_ttl, use ignore_result, or raise maxmemory."
         return Check("memory", State.WARN, text, fix)

@@ -17,6 +17,7 @@ from ..values.hidden import Hidden
 from ..values.unique import unique_id
 from .connection import Connection, Place, hidden_here, inspectors
 from .describe import describe_job, describe_record
+from .hosts import hosts_of
 from .limits import why_in_line
 from .pauses import pause_awaited
 from .progress import checkpoint_of, progress_of
@@ -196,12 +197,35 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
                     described["progress"] = msgspec.structs.asdict(progress)
                 if saved is not None:
                     described["checkpoint"] = saved
+                if info.status is Status.RUNNING:
+                    described |= await _run_of(each, id)
                 why = await _why(each, info, described.get("queue", ""))
-                return described | ({"why": why} if why else {})
+                return await _whole(each, described, db) | ({"why": why} if why else {})
     found, where = await in_history(id, place.name, db, hidden)
     if found is not None:
         return found
     raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
+
+
+async def _run_of(connection: Connection, id: str) -> dict[str, Any]:
+    """When a running job started, and the seconds until its time limit, as its host has reported; empty: it has not, or
+    the job is not among those that have run longest there."""
+    for host in await hosts_of(connection):
+        for each in host.get("running", ()):
+            if each["id"] == id:
+                age = host["age"] or 0.0
+                left = {} if each["left"] is None else {"seconds_left": max(each["left"] - age, 0.0)}
+                return {"started_at": time.time() - each["seconds"] - age, **left}
+    return {}
+
+
+async def _whole(connection: Connection, found: dict[str, Any], db: str | None) -> dict[str, Any]:
+    """A job; one that has ended with what the history knows besides: its call, and its earlier runs."""
+    if found.get("arguments") is not None or not found.get("finished_at"):
+        return found
+    recorded, _ = await in_history(found["id"], connection.name, db, connection.hidden)
+    more = {name: value for name, value in (recorded or {}).items() if value is not None and name != "from"}
+    return {**more, **{name: value for name, value in found.items() if value is not None or name not in more}}
 
 
 #: Seconds after which a job that is due and has not moved is late.

@@ -14,7 +14,7 @@ from ..errors import ConfigError, ResultExpired, SealError
 from ..inspector import JobInfo
 from ..job import Status, decode_job
 from ..log import events
-from ..tasks.limits import check_rate, in_words
+from ..tasks.limits import check_rate, in_words, rate_text
 from ..tasks.options import meant
 from ..values.limit import NUMBERS
 from ..wire.seal import Sealer
@@ -126,6 +126,13 @@ async def reset_limit(place: Place, name: str) -> dict[str, Any]:
         await cast("Limits", connection.broker).reset_limit(info.name)
         found = described(connection, (await _find([connection], info.name))[1])
         return found | {"done": info.declared is not None}
+
+
+def number_text(name: str, value: float) -> str:
+    """A number of a limit as people give it: ``3``, ``10/s``, ``none``."""
+    if not value:
+        return "none"
+    return rate_text(value) if name.startswith("rate") else f"{value:g}"
 
 
 def numbers_of(given: Sequence[str]) -> dict[str, float]:

@@ -6,12 +6,13 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
 
 from ..brokers import features, require
-from ..brokers.pauses import Pause, Pauses
+from ..brokers.pauses import Pause, Pauses, renewed
 from ..brokers.technology import PAUSES
 from ..errors import ConfigError
 from ..job import is_paused_need
@@ -111,8 +112,17 @@ async def change(place: Place, pause: Pause, *, resume: bool) -> Change:
         if resume:
             done = await broker.resume(pause.id)
             return Change(connection.label, pause, done, "" if done else await _still_paused(connection))
+        pause, stands = renewed(pause, (await broker.pauses()).pauses)
+        # One that stands is written again: that ends a resume which has begun.
         await broker.pause(pause)
-        return Change(connection.label, pause, True, await _unknown(connection, pause))
+        notes = (_already(stands, pause) if stands else "", await _unknown(connection, pause))
+        return Change(connection.label, pause, True, " ".join(filter(None, notes)))
+
+
+def _already(stands: Pause, now: Pause) -> str:
+    since = datetime.fromtimestamp(stands.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    replaced = f" The reason was: {stands.why}." if stands.why and now.why != stands.why else ""
+    return f"It was paused already, by {stands.by or 'an unknown operator'} since {since}.{replaced}"
 
 
 async def _unknown(connection: Connection, pause: Pause) -> str:

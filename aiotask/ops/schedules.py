@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ..brokers import features, schedules_of
-from ..brokers.schedules import Declared
+from ..brokers.schedules import Declared, ScheduleState
 from ..brokers.technology import SCHEDULES
 from ..client.schedules import Schedule, Timetable
 from ..errors import ConfigError
@@ -15,7 +15,7 @@ from ..values.schedule import notes, upcoming
 from .connection import Connection, Place, inspectors
 from .likely import likely
 
-__all__ = ["disputed", "read_page", "read_schedule", "run_now", "steer"]
+__all__ = ["disputed", "paused_in", "read_page", "read_schedule", "run_now", "steer"]
 
 #: Names that a wrong one is compared with, at most.
 _COMPARED = 1_000
@@ -30,6 +30,13 @@ async def _timetables(place: Place) -> AsyncIterator[list[tuple[Connection, Time
     """The schedules of the named app, or of all apps."""
     async with inspectors(place) as opened:
         yield [(each, _timetable(each)) for each in opened if SCHEDULES in features(each.broker.url)]
+
+
+async def paused_in(connection: Connection) -> list[ScheduleState]:
+    """The paused schedules of an app; of a broker without schedules none."""
+    if SCHEDULES not in features(connection.broker.url):
+        return []
+    return await schedules_of(connection.broker).paused_schedules()
 
 
 async def read_page(place: Place, after: str, limit: int) -> list[dict[str, Any]]:

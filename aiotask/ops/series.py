@@ -176,8 +176,8 @@ def totals_of(ranged: Ranged, last: float) -> dict[str, Any]:
 
 
 def _seconds(minutes: Sequence[Minute], now: float) -> float:
-    """The seconds since the first of the minutes in which something was counted."""
-    first = next((minute.at for minute in minutes if minute.tasks or minute.queues), now)
+    """The seconds since the first of the minutes that were looked at, also where nothing ran in it."""
+    first = next((minute.at for minute in minutes if minute.stats is not None or minute.tasks or minute.queues), now)
     return max(now - first, _LEAST)
 
 

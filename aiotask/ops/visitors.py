@@ -68,7 +68,7 @@ class NotAllowed(AiotaskError):
     """A visitor has asked for a verb that is not allowed; nothing was done."""
 
     def __init__(self, visitor: Visitor, verb: Verb) -> None:
-        allowed = ", ".join(sorted(visitor.may)) or "only look"
+        allowed = ", ".join(map(_written, sorted(visitor.may))) or "only look"
         super().__init__(
             f'Nothing was done: "{visitor.name}" may not {verb.replace("_", " ")}. Allowed: {allowed}. Whoever runs '
             "the dashboard can allow it: the role act in the users file, and no --read-only or --allow without it."
@@ -80,6 +80,11 @@ def operator() -> Visitor:
     return Visitor(this_user(), ACTS, "cli")
 
 
+def _written(verb: str) -> str:
+    """A verb as people write it in options."""
+    return verb.replace("_", "-")
+
+
 def verbs_named(names: Collection[str]) -> frozenset[str]:
     """Some verbs by their names, with hyphens or underscores.
 
@@ -87,6 +92,7 @@ def verbs_named(names: Collection[str]) -> frozenset[str]:
         ConfigError: there is no such verb.
     """
     found = {name.strip().lower().replace("-", "_") for name in names if name.strip()}
-    for name in sorted(found - ACTS):
-        raise ConfigError(f'There is no verb "{name}".{likely(name, sorted(ACTS))} Verbs: {", ".join(sorted(ACTS))}.')
+    verbs = [_written(verb) for verb in sorted(ACTS)]
+    for name in map(_written, sorted(found - ACTS)):
+        raise ConfigError(f'There is no verb "{name}".{likely(name, verbs)} Verbs: {", ".join(verbs)}.')
     return frozenset(found)

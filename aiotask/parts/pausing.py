@@ -39,7 +39,8 @@ class Pausing:
     ) -> Pause:
         """Let no further job of a queue or a task start, until ``resume``; jobs that run go on.
 
-        Jobs of a queue wait in it, and jobs of a task are parked. It holds over deploys and restarts.
+        Jobs of a queue wait in it, and jobs of a task are parked. It holds over deploys and restarts. What is paused
+        already stays as it is, with who paused it and when; ``why`` replaces its reason.
 
         Args:
             queue: name of the queue.
@@ -53,7 +54,11 @@ class Pausing:
             ConfigError: not exactly one of these is named, the condition is none, or the broker keeps no pauses.
         """
         pause = pause_named(queue=queue, task=task, where=where, everything=everything, why=why, by=by)
-        await self._pauses("app.pause").pause(pause)
+        from ..brokers.pauses import renewed
+
+        broker = self._pauses("app.pause")
+        pause, _ = renewed(pause, (await broker.pauses()).pauses)
+        await broker.pause(pause)
         return pause
 
     async def resume(self, *, queue: str = "", task: Any = "", where: str = "", everything: bool = False) -> bool:

@@ -92,6 +92,7 @@ _BLANKS = {
     "pause schedule": (_WHY,),
     "move job": (TO,),
     "pause task": (Blank("where", "Only where", "tenant == 'acme'"), _WHY),
+    "drain host": (Blank("why", "Why", "for those who find it drained"),),
     "set_limit limit": (Blank("numbers", "Numbers", "max_running=3 rate=10/s"),),
 }
 #: Keys that act on all that a filter finds, by what the rows are.

@@ -312,6 +312,7 @@ def audit_line(line: Mapping[str, Any], width: int) -> Page:
             ("how many", count(line["number"]), None),
             ("ended", line["ended"], None),
             ("more", line["said"], None),
+            ("action", line["action"], None),
         ],
         width,
     )

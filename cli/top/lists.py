@@ -201,11 +201,11 @@ def audit(data: Mapping[str, Any], width: int, given: Given) -> Page:
             cell(ago_words(line["at"]), "dim"),
             cell(line["who"], "bold"),
             line["verb"].replace("_", " "),
-            count(line["number"]),
+            count(line["number"]) if line["ended"] != "begun" else "",
             marked(audit_mark(line["ended"])),
             cell(line["subject"]),
             cell(line["source"], "dim"),
-            cell(line["said"], "dim"),
+            cell(" · ".join(filter(None, (line["said"], line["action"] and f"action {line['action']}"))), "dim"),
         ]
         at = repr(line["at"])
         rows.append((Row("line", at, Where("audit", at)), cells))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,7 @@ def _notice(each: Attention, data: Mapping[str, Any], width: int) -> list[Line]:
         "dead": "dead",
         "queue": "queues",
         "task": "tasks",
+        "schedule": "schedules",
         "job": "jobs",
         "workers": "workers",
         "history": "history",
@@ -205,7 +207,10 @@ def error_lines(groups: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
         return []
     rows: list[tuple[Row, list[Text | str]]] = []
     for group in groups:
-        given = {"error": group["error"], **({"task": group["task"]} if group["task"] != "?" else {})}
+        task = {"task": group["task"]} if group["task"] != "?" else {}
+        to = Where("dead", given={"error": group["error"], **task})
+        if not group.get("letters", True):
+            to = Where("jobs", given={"status": "failed", "q": group["error"], **task})
         cells: list[Text | str] = [
             cell(group["error"], "bold"),
             cell(group["task"]),
@@ -214,7 +219,7 @@ def error_lines(groups: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
             cell(ago_words(group["latest"]), "dim"),
             cell(group["message"], "dim"),
         ]
-        rows.append((Row("error", group["error"], Where("dead", given=given)), cells))
+        rows.append((Row("error", group["error"], to), cells))
     return table(_ERRORS, rows, width)
 
 
@@ -233,12 +238,14 @@ _HOST = (
 def host_lines(hosts: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
     if not hosts:
         return [Line(cell("No worker is live. Start one: aiotask worker your.module", "dim"))]
-    return table(_HOST, [_host_row(host) for host in hosts], width)
+    machines = Counter(host.get("machine") for host in hosts)
+    rows = [_host_row(host, is_one_of_several=machines[host.get("machine")] > 1) for host in hosts]
+    return table(_HOST, rows, width)
 
 
-def _host_row(host: Mapping[str, Any]) -> tuple[Row, list[Text | str]]:
+def _host_row(host: Mapping[str, Any], *, is_one_of_several: bool) -> tuple[Row, list[Text | str]]:
     row = Row("host", host["host"], Where("workers", host["host"]), bool(host.get("drained_at")))
-    name = cell(host.get("machine") or host["host"], "bold")
+    name = cell(host["host"] if is_one_of_several else host.get("machine") or host["host"], "bold")
     if host["age"] is None:
         return row, [name, count(len(host["live"])), "", "", "", "", "", cell("never", "dim")]
     if row.is_paused:

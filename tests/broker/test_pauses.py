@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 from aiotask.broker import Broker, Notice, Room
+from aiotask.brokers import inspect
 from aiotask.brokers.pauses import Pause, Pauses, pause_id
 from aiotask.job import Meta, Status
 
@@ -134,6 +135,11 @@ async def test_jobs_of_a_paused_task_count_as_waiting_in_their_queue(pauses: Pau
     await pauses.pause(TASK)
     for delivery in (await worker.claim()).deliveries:
         await worker.requeue(delivery, need=TASK.need_in("default"))
+    await send(pauses, "unable")
+    [delivery] = (await worker.claim()).deliveries
+    await worker.requeue(delivery, need="task:unknown")
+    stats = await inspect(pauses).stats()
+    assert (stats.parked, stats.paused) == (3, 2)
     room = Room({"default": 3, "mail": 1})
     overflow = await pauses.push("a-client", 1, [a_push("third"), a_push("fourth"), a_push("other", "mail")], room)
     assert overflow is not None

@@ -12,7 +12,7 @@ from typing import Any
 from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke
+from .command import invoke, run
 from .shop import Shop, give_up
 
 
@@ -137,8 +137,13 @@ def test_a_cancel_whose_server_dies_says_how_far_it_came_and_is_repeated() -> No
         [app] = asked("queues", url=server.url)
         [tiles] = app["queues"]
         assert (tiles["pending"], tiles["ended"]) == (0, {"CANCELLED": 8_001})
-        [line] = asked("audit", url=server.url)
+        # The first command could not write its end.
+        line, *begun = asked("audit", url=server.url)
         assert (line["verb"], line["number"], line["ended"]) == ("cancel", left, "done")
+        assert [(each["ended"], each["action"] == line["action"]) for each in begun] == [
+            ("begun", True),
+            ("begun", False),
+        ]
     finally:
         server.remove()
 
@@ -169,5 +174,7 @@ async def test_a_text_and_an_error_choose_what_is_acted_on(own_server: PrivateSe
     letters = await give_up(shop, 3)
     assert len(letters) == 3
     assert asked("jobs", "resend", "--error", "no such error", "--yes", url=url)["matched"] == 0
+    said = run("jobs", "resend", "--error", "no such error", "--yes", "--url", url).stdout
+    assert "a task without retries leaves none" in said and "xargs aiotask jobs resend" in said
     assert asked("jobs", "resend", "--error", "workerlost", "--text", "other", "--yes", url=url)["done"] == 1
     assert asked("jobs", "resend", "--error", "workerlost", "--yes", url=url)["done"] == 2

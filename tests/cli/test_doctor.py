@@ -91,6 +91,15 @@ def test_doctor_fails_a_server_that_would_evict_jobs(own_server: PrivateServer) 
     assert "noeviction" in found["eviction"]["fix"]
 
 
+def test_doctor_fails_a_server_that_is_full(own_server: PrivateServer) -> None:
+    own_server.call("CONFIG", "SET", "maxmemory", 1)
+
+    code, found = checks("--url", own_server.url)
+
+    assert (code, found["memory"]["state"]) == (1, "fail")
+    assert "The server is full and refuses new jobs. Raise maxmemory" in found["memory"]["fix"]
+
+
 def test_doctor_fails_without_a_server_and_says_how_to_get_one() -> None:
     code, found = checks()
 

@@ -59,7 +59,7 @@ def test_jobs_are_moved_by_id_and_by_filter(own_server: PrivateServer, shop: Sho
     now = {job["id"]: job for job in json.loads(invoke("jobs", "--url", url, "--json").output)}
     assert {job["queue"] for job in now.values()} == {"slow"} and now.keys() == {job["id"] for job in jobs}
     assert now[later["id"]]["status"] == "SCHEDULED" and now[later["id"]]["due_at"] == later["due_at"]
-    lines = asked("audit", url=url)
+    lines = [line for line in asked("audit", url=url) if line["ended"] != "begun"]
     assert [(line["verb"], line["subject"], line["number"]) for line in lines] == [
         ("move", "jobs of task shop:render to queue slow", 2),
         ("move", f"job {first['id']} to queue slow", 0),

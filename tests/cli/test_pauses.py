@@ -44,6 +44,38 @@ def test_a_paused_queue_is_shown_with_who_and_why(place: list[str]) -> None:
     assert ask("queues", *place)[0]["pauses"] == []
 
 
+def test_what_is_paused_already_keeps_who_when_and_why(place: list[str]) -> None:
+    first = ask("queues", "pause", "mail", "--why", "first reason", *place)
+
+    again = ask("queues", "pause", "mail", *place)
+    assert {**again, "note": ""} == first
+    assert again["note"].startswith(f"It was paused already, by {first['by']} since 2")
+
+    said = invoke("queues", "pause", "mail", "--why", "second reason", *place)
+    assert "The reason was: first reason." in " ".join(said.output.split())
+    [app] = ask("queues", *place)
+    [pause] = app["pauses"]
+    assert (pause["why"], pause["at"], pause["by"]) == ("second reason", first["at"], first["by"])
+
+
+def test_a_schedule_that_is_paused_already_keeps_who_when_and_why(place: list[str], app_name: str) -> None:
+    async def set_it() -> None:
+        async with App(app_name, url=place[3]) as app:
+            measure = app.register_task(len, name="shop:measure")
+            await app.schedules.set("nightly", measure.s("leek"), every=3600.0)
+
+    asyncio.run(set_it())
+    first = ask("schedules", "pause", "nightly", "--why", "first reason", *place)
+    again = ask("schedules", "pause", "nightly", *place)
+    assert (again["paused"], again["paused_why"]) == (first["paused"], "first reason")
+    last = ask("schedules", "pause", "nightly", "--why", "second reason", *place)
+    assert (last["paused"], last["paused_why"]) == (first["paused"], "second reason")
+
+    [found] = [check for check in ask("doctor", *place)["checks"] if "nightly" in check["detail"]]
+    assert found["name"] == f"{app_name}: paused" and "(second reason)" in found["detail"]
+    assert found["fix"] == "If it is no longer needed: aiotask schedules resume nightly"
+
+
 def test_what_is_not_paused_cannot_be_resumed(place: list[str]) -> None:
     assert ask("queues", "resume", "mail", *place, code=1)["done"] is False
     said = invoke("tasks", "resume", "shop:measure", *place)
@@ -70,7 +102,11 @@ def test_a_pause_of_what_no_live_worker_knows_says_so(place: list[str]) -> None:
             return [await asyncio.to_thread(note, each) for each in arguments]
 
     queue, task, known = asyncio.run(pause())
-    assert queue == 'No live worker consumes a queue "mial", and no job waits in it. Did you mean "mail"?'
+    assert queue.startswith("It was paused already, by ")
+    assert (
+        queue.partition(" UTC. ")[2]
+        == 'No live worker consumes a queue "mial", and no job waits in it. Did you mean "mail"?'
+    )
     assert task == 'No live worker has a task "measure". Did you mean "shop:measure"?'
     assert known == ""
     assert "Did you mean" not in invoke("queues", "pause", "other", *place).output

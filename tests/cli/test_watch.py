@@ -25,7 +25,7 @@ app = App(os.environ["TEST_APP"])
 GATE = Path(os.environ["TEST_FOLDER"]) / "gate"
 
 
-@app.task
+@app.task(timeout=600)
 async def resize(count: int) -> int:
     for number in range(1, count + 1):
         current_job().progress(number, count, "resizing")
@@ -37,6 +37,13 @@ async def resize(count: int) -> int:
 async def twice(count: int) -> int:
     await asyncio.sleep(0.3)
     return 2 * count
+
+
+@app.task(retries=1, backoff=lambda failures: 0.1)
+async def flaky(name: str) -> str:
+    if current_job().attempt == 1:
+        raise ValueError("out of paper")
+    return name
 
 
 @app.task
@@ -84,7 +91,38 @@ def test_a_job_and_a_graph_are_watched_to_their_ends(
     )
     assert (shown["total"], shown["message"]) == (2_000, "resizing") and shown["current"] >= 1
     assert " of 2,000 resizing" in invoke("job", long.id, *where).stdout
+    shown = wait_until(
+        lambda: (found := json.loads(invoke("job", long.id, "--json", *where).stdout)).get("started_at") and found,
+        description="its host has reported it",
+    )
+    assert shown["sent_at"] - 1 < shown["started_at"] and 0 < shown["seconds_left"] < 600
+    assert "time left" in invoke("job", long.id, *where).stdout
     long.blocking.cancel()
+
+
+def test_an_ended_job_is_shown_with_its_call_and_its_earlier_runs(
+    workers: Workers, redis_url: str, app_name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    env, db = {"TEST_APP": app_name, "TEST_FOLDER": str(tmp_path)}, str(tmp_path / "results.db")
+    workers.start("shop", concurrency=1, app_dir=tmp_path, env=env, options=("--result-db", db))
+    app = App(app_name, url=redis_url)
+    where = ("--url", redis_url, "--name", app_name, "--db", db, "--json")
+    result = app.named("shop:flaky").apply_async("leek")
+    result.blocking.sent()
+
+    shown = wait_until(
+        lambda: (
+            (found := json.loads(invoke("job", result.id, *where).stdout)).get("finished_at")
+            and found.get("arguments")
+            and found
+        ),
+        description="the job is recorded",
+    )
+    assert (shown["status"], shown["queue"], shown["attempt"]) == ("SUCCESS", "default", 2)
+    assert "leek" in str(shown["arguments"]) and shown["sent_at"] <= shown["finished_at"]
+    assert [how for _, _, how, _ in shown["trail"]] == ["retried"]
+    assert "from" not in shown
 
 
 def test_a_line_fits_on_a_terminal() -> None:

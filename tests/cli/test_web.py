@@ -54,6 +54,7 @@ def test_what_commands_do_is_in_the_audit(own_server: PrivateServer, shop: Shop)
     assert [(line["verb"], line["number"], line["ended"]) for line in lines] == [
         ("pause", 0, "failed"),
         ("purge", 2, "done"),
+        ("purge", 0, "begun"),
         ("pause", 1, "done"),
     ]
     assert {line["source"] for line in lines} == {"cli"} and all("@" in line["who"] for line in lines)

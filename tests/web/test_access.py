@@ -251,6 +251,30 @@ async def test_too_many_wrong_passwords_end_the_tries(place: Place, users: Path)
         assert (await log_in(client, "bob", "battery staple")).status_code == 303
 
 
+@pytest.mark.parametrize("kind", ["Bearer", "Basic"])
+async def test_wrong_passwords_in_a_header_count_as_those_of_the_form(place: Place, users: Path, kind: str) -> None:
+    def given(text: str) -> dict[str, str]:
+        return {"authorization": f"{kind} {base64.b64encode(text.encode()).decode()}"}
+
+    async with site(place, Users(str(users), ["secret"])) as client:
+        answers = [await client.get("/jobs", headers=given("ada:wrong horse")) for _ in range(6)]
+        assert [each.status_code for each in answers] == [401, 401, 401, 401, 429, 429]
+        assert answers[0].text == "This name and password are not right.\n"
+        right = await client.get("/jobs", headers=given("ada:correct horse"))
+        assert (right.status_code, right.text) == (429, "Too many wrong passwords. Try again in a minute.\n")
+        assert (await client.get("/jobs", headers=given("bob:battery staple"))).status_code == 200
+    # The first one is a line; further ones of its kind are told in few.
+    [line] = await read_audit(place, 10)
+    assert (line["who"], line["source"], line["verb"], line["ended"]) == ("ada", "10.0.0.7", "log in", "refused")
+
+
+async def test_a_visitor_without_a_source_comes_from_the_address_of_the_request(place: Place) -> None:
+    async with site(place, lambda scope: Visitor("ada", ACTS)) as client:
+        assert (await client.post("/do/pause", data=FORMS[Verb.PAUSE])).status_code == 303
+    [line] = await read_audit(place, 10)
+    assert (line["ended"], line["source"]) == ("done", "10.0.0.7")
+
+
 async def test_programs_send_a_header(place: Place, users: Path) -> None:
     def packed(text: str) -> str:
         return base64.b64encode(text.encode()).decode()

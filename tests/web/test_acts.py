@@ -168,7 +168,8 @@ async def test_a_bulk_action_may_be_stopped_and_begun_again(own_server: Any, app
         assert stopped.headers["location"] == progress
         text = read((await client.get(progress)).text).text
         assert "stopped" in text or "6,000 of 6,000" in text
-        [line] = await read_audit(place, 10)
+        line, begun = await read_audit(place, 10)
+        assert (begun["ended"], begun["action"]) == ("begun", line["action"])
         left = (await client.get("/bulk?verb=cancel&task=shop:render")).text
         assert f"{6000 - line['number']:,}" in left
         if line["ended"] == "stopped":

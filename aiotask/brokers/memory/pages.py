@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ...inspector import JobFilter, JobInfo, QueueInfo, Stats, WorkerInfo
-from ...job import Status
+from ...job import Status, is_paused_need
 from ..lanes import is_line, need_of, queue_of
 from ..pages import Place
 from .graph_record import NodeRecord
@@ -103,6 +103,9 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
         running=total[Status.RUNNING],
         scheduled=total[Status.SCHEDULED] + total[Status.RETRYING],
         parked=total[Status.PARKED],
+        paused=sum(
+            record.status is Status.PARKED and is_paused_need(need_of(record.lane)) for record in store.index.values()
+        ),
         waiting=sum(1 for _ in waiting_nodes(store)),
         dead=len(store.dead),
         workers=len(workers),

@@ -70,6 +70,11 @@ class MemorySchedules:
         async with self._store as store:
             return store.timetable.find(name)
 
+    async def paused_schedules(self, limit: int = 20) -> list[ScheduleState]:
+        async with self._store as store:
+            paused = [state for state in store.timetable.all() if state.paused]
+        return sorted(paused, key=lambda state: state.name)[:limit]
+
     async def list_schedules(self, after: str = "", limit: int = BATCH_SCHEDULES) -> list[ScheduleState]:
         async with self._store as store:
             found = store.timetable.all()

@@ -112,7 +112,9 @@ class Timetable:
     def pause(self, name: str, by: str, why: str) -> bool:
         kept, now = self._schedules.get(name), self._clock.time()
         if kept is not None:
-            kept.state = replace(kept.state, paused=now, paused_by=by, paused_why=why, due=math.inf)
+            kept.state = replace(
+                kept.state, paused=kept.state.paused or now, paused_by=by, paused_why=why, due=math.inf
+            )
         return kept is not None
 
     def resume(self, name: str) -> bool:

@@ -137,6 +137,16 @@ class ScheduleVerbs:
     async def list_schedules(self, after: str = "", limit: int = BATCH_SCHEDULES) -> list[ScheduleState]:
         return await self._with_reasons(_states(await self._script("list_schedules", limit, after)))
 
+    async def paused_schedules(self, limit: int = 20) -> list[ScheduleState]:
+        found: list[ScheduleState] = []
+        for name in sorted(map(text, await self.wire.call("HKEYS", f"{self.prefix}paused:schedules"))):
+            if len(found) >= limit:
+                break
+            # A release that does not know this key may have resumed it.
+            state = await self.schedule(name)
+            found += [state] if state is not None and state.paused else []
+        return found
+
     async def _with_reasons(self, states: list[ScheduleState]) -> list[ScheduleState]:
         """The same, with who has paused them and why."""
         paused = [state.name for state in states if state.paused]

@@ -9,7 +9,7 @@ import secrets as random_source
 import time
 from collections.abc import Awaitable, Callable, Collection
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
@@ -19,11 +19,25 @@ from ...parts.pausing import this_user
 from ...wire.seal import Sealer
 from .users import Throttle, User, UsersFile
 
-__all__ = ["COOKIE", "SESSION", "Access", "Local", "Proxied", "Users", "client_of", "header", "name_of"]
+__all__ = [
+    "COOKIE",
+    "SESSION",
+    "TRIED",
+    "Access",
+    "Local",
+    "Proxied",
+    "Tried",
+    "Users",
+    "client_of",
+    "header",
+    "name_of",
+]
 
 #: Returns the visitor from whom a request comes; None refuses the request.
 Access = Callable[[Scope], Visitor | Awaitable[Visitor | None] | None]
 
+#: Key of the scope: the name whose password in a header was wrong, or was not checked since too many were.
+TRIED = "aiotask.tried"
 COOKIE = "aiotask_session"
 #: Seconds until a user has to log in again.
 SESSION = 12 * 3600
@@ -87,6 +101,20 @@ class Proxied:
         name = header(scope, self._header).strip()[:64]
         is_proxy = any(address in network for network in self._networks if network.version == address.version)
         return Visitor(name, self._may, str(address)) if is_proxy and name else None
+
+
+class Tried(NamedTuple):
+    """A login that failed; ``is_over``: too many have, and the password is not checked for a minute."""
+
+    name: str
+    is_over: bool
+
+    @property
+    def answer(self) -> tuple[int, str]:
+        """The status and the text of the response, whatever the way of the login."""
+        if self.is_over:
+            return 429, "Too many wrong passwords. Try again in a minute."
+        return 401, "This name and password are not right."
 
 
 class Users:
@@ -162,6 +190,7 @@ class Users:
             return _visitor(known, scope)
         user = self.log_in(name, password)
         if user is None:
+            scope[TRIED] = Tried(name[:64], self.is_over(name))
             return None
         if len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.clear()

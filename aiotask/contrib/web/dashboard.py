@@ -30,7 +30,7 @@ from ...ops.refusals import Refusals
 from ...ops.views.look import NotFound
 from ...ops.views.runs import Runs
 from ...ops.visitors import ACTS, READS, NotAllowed, Verb, Visitor
-from .access import COOKIE, SESSION, Access, Users, client_of
+from .access import COOKIE, SESSION, TRIED, Access, Tried, Users, client_of
 from .acts import act, stop_bulk
 from .forms import read_form, read_said, safe_path
 from .guard import VISITOR, Guard, Headers, path_in
@@ -88,6 +88,9 @@ class Site:
 
     async def refused(self, scope: Scope, visitor: Visitor | None, why: str) -> None:
         """Write down that a request was refused."""
+        tried = scope.get(TRIED)
+        if tried is not None:
+            return await self.note_refusal(AuditLine(tried.name, client_of(scope), "log in", "", 0, REFUSED), scope)
         _, _, word = path_in(scope).partition("/do/")
         verb = word if word in ACTS else "request"
         name = visitor.name if visitor is not None else "unknown"
@@ -235,9 +238,7 @@ def _login(site: Site, access: Users) -> list[Route]:
         if user is None:
             source = request.client.host if request.client else "?"
             await site.note_refusal(AuditLine(name[:64], source, "log in", "", 0, REFUSED), request.scope)
-            if access.is_over(name):
-                return form(request, 429, "Too many wrong passwords. Try again in a minute.")
-            return form(request, 401, "This name and password are not right.")
+            return form(request, *Tried(name, access.is_over(name)).answer)
         root = request.scope.get("root_path", "")
         done = RedirectResponse(root + "/", 303)
         is_https = request.scope.get("scheme") == "https"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import ipaddress
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...ops.visitors import Visitor
-from .access import Access, header
+from .access import TRIED, Access, client_of, header
 
 __all__ = ["FORM_BYTES", "VISITOR", "Guard", "Headers", "path_in"]
 
@@ -97,9 +98,19 @@ class Guard:
         is_open = is_exempt(path)
         found = self._access(scope) if not is_open else None
         visitor = await found if inspect.isawaitable(found) else found
+        if visitor is not None and not visitor.source:
+            visitor = replace(visitor, source=client_of(scope))
+        if TRIED in scope:
+            await self._refused(scope, None, "")
+            status, text = scope[TRIED].answer
+            return _text(status, text)
         if scope["method"] not in ("GET", "HEAD") and not _is_own(scope):
             await self._refused(scope, visitor, "came from another site")
-            return _text(403, "Nothing was done: this request came from another site. Use the form on this dashboard.")
+            return _text(
+                403,
+                "Nothing was done: this request came from another site. Use the form on this dashboard. If you did, a "
+                "proxy replaces the Host header: have it pass on the one that the browser sends.",
+            )
         if visitor is None and not is_open and path != self._login:
             if scope["method"] not in ("GET", "HEAD"):
                 await self._refused(scope, visitor, "not a known visitor")

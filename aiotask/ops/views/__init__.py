@@ -11,7 +11,7 @@ from .dead import dead, letter
 from .find import find
 from .graphs import graph, graphs
 from .history import history
-from .job import job, whole_job
+from .job import job
 from .jobs import jobs
 from .limits import limit, limits
 from .overview import overview
@@ -43,6 +43,5 @@ __all__ = [
     "schedules",
     "task",
     "tasks",
-    "whole_job",
     "workers",
 ]

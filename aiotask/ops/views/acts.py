@@ -292,7 +292,7 @@ _STEERED = {Verb.DRAIN: "Drained", Verb.RESUME: "Resumed", Verb.RECYCLE: "Recycl
 
 
 async def _host(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Said:
-    (only,) = await look.actions.steer_hosts(verb, [fields.get("name")])
+    (only,) = await look.actions.steer_hosts(verb, [fields.get("name")], fields.get("why", 1000))
     ok = only["did"] == "done"
     return Said(ok, f"{_STEERED[verb] if ok else 'Not done'}: host {only['host']}. {only['said']}")
 

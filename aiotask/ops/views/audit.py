@@ -19,7 +19,8 @@ async def audit(look: Look) -> dict[str, Any]:
         for line in lines
         if verb in ("", line["verb"])
         and ended in ("", line["ended"])
-        and text.casefold() in f"{line['who']} {line['subject']} {line['said']} {line['source']}".casefold()
+        and text.casefold()
+        in f"{line['who']} {line['subject']} {line['said']} {line['source']} {line['action']}".casefold()
     ]
     start = look.start
     following = str(start + look.rows) if len(found) > start + look.rows else ""

@@ -11,12 +11,12 @@ from ...brokers.technology import GRAPHS
 from ...inspector import GraphInspector
 from ...job import Status
 from ...log.events import in_words
-from ..jobs import in_history, read_job
+from ..jobs import read_job
 from ..letters import OWN_ERRORS
 from .look import Look
 from .overview import hosts_of, running_longest
 
-__all__ = ["Bar", "job", "timeline", "whole_job"]
+__all__ = ["Bar", "job", "timeline"]
 
 #: Jobs that a job has sent, of which the view names.
 _CHILDREN = 50
@@ -29,7 +29,7 @@ async def job(look: Look, id: str) -> dict[str, Any]:
     Raises:
         ResultExpired: there is none of this id.
     """
-    found = await whole_job(look, id)
+    found = await read_job(id, look.place, look.result_db)
     if found["status"] == Status.RUNNING and (runs := await _running(look, id)) is not None:
         found |= {"runs": runs, "started_at": time.time() - float(runs["seconds"]) - float(runs["age"] or 0.0)}
     letter = await look.connection.inspector.dead_letter(id)
@@ -57,16 +57,6 @@ def _limit_of(found: dict[str, Any]) -> str:
     """The name of the limit of a job, as its words say it; of a limit without a name, that of its task."""
     named = re.match(r'"([^"]+)"', str(found.get("limit", "")))
     return named[1] if named else str(found.get("task", ""))
-
-
-async def whole_job(look: Look, id: str) -> dict[str, Any]:
-    """What the server knows of a job; of one that has ended, with what the history knows besides."""
-    found = await read_job(id, look.place, look.result_db)
-    if "from" in found or found.get("arguments") is not None or not found.get("finished_at"):
-        return found
-    recorded, _ = await in_history(id, look.connection.name, look.result_db, look.connection.hidden)
-    more = {name: value for name, value in (recorded or {}).items() if value is not None and name != "from"}
-    return {**more, **found}
 
 
 def _error(found: dict[str, Any]) -> str:

@@ -87,7 +87,8 @@ def run_mark(job: Mapping[str, Any]) -> Mark | None:
 
 
 def audit_mark(ended: str) -> Mark:
-    return {"done": Mark("■", "good", ended), "stopped": Mark("⊘", "warn", ended)}.get(ended, Mark("×", "bad", ended))  # noqa: RUF001
+    known = {"done": Mark("■", "good", ended), "stopped": Mark("⊘", "warn", ended), "begun": Mark("▸", "run", ended)}
+    return known.get(ended, Mark("×", "bad", ended))  # noqa: RUF001
 
 
 def trail_mark(how: str) -> Mark:

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...brokers.pauses import Pause
-from ...inspector import JobFilter, Page, WorkerInfo
+from ...inspector import JobFilter, Page, QueueInfo, WorkerInfo
 from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
 from ..hosts import SILENT, read_hosts
 from ..letters import by_error
 from ..pauses import pauses_of
+from ..schedules import paused_in as schedules_paused_in
 from ..series import errors_in, pending_in, queue_rates, totals_of
 from .look import Look
 from .marks import numbers_of
 from .minutes import minutes_of, range_in
 
-__all__ = ["attention", "hosts_of", "names_in", "overview", "paused_in", "running_longest"]
+__all__ = ["attention", "hosts_of", "names_in", "overview", "paused_in", "running_longest", "used_queues"]
 
 #: Seconds for which lists on this page are kept: they are the same for all who look.
 _KEPT = 2.0
@@ -48,17 +49,24 @@ async def overview(look: Look) -> dict[str, Any]:
         "title": "Overview",
         "stats": stats,
         "attention": await attention(look, workers, pauses, hosts, failures),
-        "queues": sorted(stats.queues, key=lambda each: (not each.pending + each.running, each.name)),
+        "queues": sorted(used_queues(stats.queues), key=lambda each: (not each.pending + each.running, each.name)),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
         "sparks": pending_in(ranged),
         "rates": queue_rates(ranged, stats),
         "running": running[:_ROWS],
-        "failures": (errors or failures)[:_ROWS],
+        "failures": _with_letters(errors, failures)[:_ROWS] if errors else failures[:_ROWS],
         "hosts": hosts,
         "numbers": numbers_of(stats, now, hosts),
         "ranged": ranged,
     }
+
+
+def _with_letters(errors: Sequence[dict[str, Any]], letters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Errors that were counted, and whether there are dead letters of each: tasks without retries leave none."""
+    # Letters name the module of a class, too.
+    known = {(each["error"].rpartition(".")[2], each["task"]) for each in letters}
+    return [{**each, "letters": (each["error"], each["task"]) in known} for each in errors]
 
 
 async def _running(look: Look) -> Page:
@@ -73,12 +81,13 @@ async def attention(
     failures: Sequence[dict[str, Any]],
 ) -> list[Attention]:
     inspector = look.connection.inspector
-    facts, unrecorded, aside = await asyncio.gather(
+    facts, unrecorded, aside, schedules = await asyncio.gather(
         look.kept("facts", 10.0, inspector.facts),
         look.kept("unrecorded", _KEPT, inspector.unrecorded),
         look.kept("rejected", _KEPT, inspector.rejected),
+        look.kept("paused schedules", _KEPT, lambda: schedules_paused_in(look.connection)),
     )
-    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, failures)
+    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, failures, schedules)
 
 
 async def hosts_of(look: Look) -> list[dict[str, Any]]:
@@ -111,6 +120,20 @@ def running_longest(hosts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             incarnations = names.get(job["pid"]) or [host["host"]]
             found.append({**job, "worker": incarnations[-1], "age": host["age"]})
     return sorted(found, key=lambda job: -job["seconds"])
+
+
+def used_queues(queues: Sequence[QueueInfo]) -> list[QueueInfo]:
+    """The queues without those that hold nothing and that no worker consumes, while others are consumed: their names
+    were mistyped once, or are no longer used."""
+    is_served = any(each.consumers for each in queues)
+    return [
+        each
+        for each in queues
+        if not is_served
+        or each.consumers
+        or each.paused
+        or each.pending + each.running + each.scheduled + each.parked + each.dead
+    ]
 
 
 def paused_in(pauses: Sequence[Pause]) -> dict[str, Pause]:

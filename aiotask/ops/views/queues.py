@@ -13,7 +13,7 @@ from ..pauses import pauses_of
 from ..series import pending_in, queue_rates
 from .look import Look
 from .minutes import minutes_of, range_in
-from .overview import paused_in
+from .overview import paused_in, used_queues
 
 __all__ = ["queue", "queues"]
 
@@ -27,7 +27,7 @@ async def queues(look: Look) -> dict[str, Any]:
         "stats": stats,
         "sparks": pending_in(ranged),
         "rates": queue_rates(ranged, stats),
-        "queues": sorted(stats.queues, key=lambda each: each.name),
+        "queues": sorted(used_queues(stats.queues), key=lambda each: each.name),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
     }

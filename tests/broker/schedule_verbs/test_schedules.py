@@ -82,15 +82,17 @@ async def test_a_pause_says_who_has_begun_it_and_why_until_it_ends(schedules: Sc
     assert await schedules.pause_schedule("a", "ada@office", "the numbers are wrong")
     [_, listed] = await schedules.list_schedules()
     assert listed == await state_of(schedules, "a")
+    assert await schedules.paused_schedules() == [listed]
     assert (listed.paused_by, listed.paused_why) == ("ada@office", "the numbers are wrong")
-    # Who pauses it again says it anew.
+    # Who pauses it again says who and why; since when stays.
     assert await schedules.pause_schedule("a", "bob@home")
     again = await state_of(schedules, "a")
-    assert (again.paused_by, again.paused_why) == ("bob@home", "") and again.paused >= listed.paused
+    assert (again.paused_by, again.paused_why) == ("bob@home", "") and again.paused == listed.paused
 
     assert await schedules.resume_schedule("a")
     resumed = await state_of(schedules, "a")
     assert (resumed.paused, resumed.paused_by, resumed.paused_why) == (0.0, "", "")
+    assert await schedules.paused_schedules() == []
 
 
 async def test_what_was_removed_while_it_was_paused_is_set_again_without_the_pause(schedules: Schedules) -> None:

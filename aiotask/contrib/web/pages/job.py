@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from ....errors import ResultExpired
 from ....ops import views
+from ....ops.jobs import read_job
 from ....ops.views.words import plain_call
 from .. import text
 from ..view import View
@@ -38,7 +39,7 @@ async def body(view: View) -> Response:
     id = named(view, "id")
     if view.choices.hide_arguments:
         raise ResultExpired("Arguments and results are not shown here: the dashboard runs with --hide-arguments.")
-    found = await views.whole_job(view, id)
+    found = await read_job(id, view.place, view.result_db)
     parts = []
     for name in ("arguments", "value"):
         if found.get(name) is not None:

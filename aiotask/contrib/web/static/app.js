@@ -384,9 +384,7 @@ addEventListener("focus", () => {
   active = Date.now();
   if (slept) refresh();
 });
-addEventListener("pageshow", () => {
-  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
-});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
 
 localize(document);
 dress();

@@ -42,10 +42,11 @@ local function count_all()
     if queue then due[queue] = (due[queue] or 0) + 1 end
   end
 
-  local parked, claimed_there = 0, 0
+  local parked, claimed_there, paused = 0, 0, 0
   for _, need in ipairs(redis.call('SMEMBERS', key('parked'))) do
     local length, claimed = state_of('parked:' .. need)
     parked, claimed_there = parked + length - claimed, claimed_there + claimed
+    if string.sub(need, 1, 6) == 'pause:' then paused = paused + length - claimed end
   end
 
   local queues = {}
@@ -65,8 +66,11 @@ local function count_all()
     local since = oldest and string.format('%.0f', oldest) or ''
     queues[#queues + 1] = { queue, pending, running, due[queue] or 0, consumers[queue] or 0, since }
   end
+  -- Beside the counts, where releases that do not know it do not look: how many of the parked jobs wait for the end of a pause.
+  local counts = redis.call('HGETALL', key('counts'))
+  counts[#counts + 1], counts[#counts + 2] = 'PAUSED', string.format('%d', paused)
   return { string.format('%.6f', now()), workers, total, looked, parked, claimed_there, redis.call('ZCARD', key('dead')),
-    redis.call('HGETALL', key('counts')), queues, redis.call('HKEYS', key('paused')) }
+    counts, queues, redis.call('HKEYS', key('paused')) }
 end
 
 -- The counts, at most this many milliseconds old; 0: they are counted for this look alone, which changes nothing on the server.
