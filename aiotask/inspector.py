@@ -300,7 +300,8 @@ class Inspector(Protocol):
         ...
 
     async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
-        """The queues in ``stats``."""
+        """The queues in ``stats``, with their parked jobs and dead letters, which ``stats`` may count in all alone: an
+        estimate where there are thousands."""
         ...
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:

@@ -26,7 +26,8 @@ BACKLOG, BACKLOG_CAP = 10_000, 1_000_000
 async def about_app(connection: Connection) -> list[Check]:
     """Checks of the tasks of an app, or of its rows."""
     inspector, name = connection.inspector, connection.label
-    queues = await inspector.queues()
+    stats = await inspector.stats()
+    queues = stats.queues
     workers = await inspector.workers()
     checks = [_workers(name, len(workers), sum(queue.pending for queue in queues))]
     checks += _unconsumed(name, queues, workers)
@@ -38,14 +39,14 @@ async def about_app(connection: Connection) -> list[Check]:
     if SCHEDULES in features(connection.broker.url):
         declared = await schedules_of(connection.broker).declared_schedules()
         checks += [Check(f"{name}: schedules", State.WARN, each) for each in disputed(declared)]
-    if parked := sum(queue.parked for queue in queues):
+    if parked := stats.parked:
         fix = "Start a worker that has what they need: aiotask jobs --status parked shows it."
         detail = f"jobs that no worker could run: {parked:,}"
         if any(not pause.queue for pause in pauses):
             fix = "aiotask jobs --status parked shows what each needs, or the pause that it waits for."
             detail = f"jobs that are paused, or that no worker could run: {parked:,}"
         checks.append(Check(f"{name}: parked", State.WARN, detail, fix))
-    if dead := sum(queue.dead for queue in queues):
+    if dead := stats.dead:
         fix = (
             "See why with aiotask dead list; run them again with aiotask dead replay, or remove them with "
             "aiotask dead delete."

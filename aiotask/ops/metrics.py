@@ -67,7 +67,12 @@ def _families(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]
         "How long the oldest job of a claim waited.",
         _histograms(of_queues),
     )
-    yield "aiotask_job_cpu_seconds_total", "counter", "CPU of runs of 1 ms and more.", cpu
+    yield (
+        "aiotask_job_cpu_seconds_total",
+        "counter",
+        "CPU of runs of 1 ms and more; of async tasks the time for which they kept the event loop.",
+        cpu,
+    )
     yield from _of_host(apps, host)
     yield from _of_stats([each for each in apps if each.stats is not None])
 
@@ -97,7 +102,12 @@ def _of_host(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]:
     for name, kind, help_, attribute in (
         ("lease_age_seconds", "gauge", "Seconds since the lease of this host was renewed.", "lease_age"),
         ("broker_seconds", "gauge", "How long the broker took for the last report.", "broker_seconds"),
-        ("recovered_total", "counter", "Jobs that this keeper has given back.", "recovered"),
+        (
+            "recovered_total",
+            "counter",
+            "Jobs that this keeper has given back after a death of a process or of another host.",
+            "recovered",
+        ),
         ("history_backlog", "gauge", "Finished jobs that wait for a recorder.", "backlog"),
     ):
         values = [(each.app, getattr(each, attribute)) for each in apps]
