@@ -83,6 +83,8 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     #: Unique jobs that a later call has replaced, and follow-ups of graphs that were not wanted: both leave no trace.
     replaced: int = 0
     dropped: int = 0
+    #: Hosts that were lost: other hosts have declared them dead.
+    lost: int = 0
 
     @property
     def sent(self) -> int:

@@ -37,13 +37,16 @@ def list_(most: Most = 10, name: AppName = None, url: Url = None, as_json: Json 
     import asyncio
 
     from aiotask.ops.connection import Place
-    from aiotask.ops.hosts import read_hosts, skews
+    from aiotask.ops.hosts import lost_words, read_hosts, read_lost, skews
 
-    hosts = asyncio.run(read_hosts(Place(name, url)))
+    place = Place(name, url)
+    hosts = asyncio.run(read_hosts(place))
     if as_json:
         print_json(hosts)
         return
     terminal = console()
+    for each in asyncio.run(read_lost(place)):
+        terminal.print(f"[yellow]{plain(' '.join(lost_words(each)), 500)}[/yellow]", soft_wrap=True)
     if not hosts:
         terminal.print("No worker is live. Start one: aiotask worker your.module", soft_wrap=True)
         return

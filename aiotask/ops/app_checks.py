@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from ..brokers import features, schedules_of
 from ..brokers.pauses import Pause
 from ..brokers.technology import HISTORY, SCHEDULES
-from ..inspector import QueueInfo, WorkerInfo
+from ..inspector import QueueInfo, Stats, WorkerInfo
 from ..log.events import in_words
 from .attention import attention_of
 from .check import Check, State
 from .connection import Connection
-from .hosts import hosts_of
+from .hosts import hosts_of, lost_hosts
 from .pauses import pauses_of, resume_command
 from .schedules import disputed
 
@@ -60,11 +60,13 @@ async def about_app(connection: Connection) -> list[Check]:
 
 async def _about_hosts(connection: Connection, workers: Sequence[WorkerInfo]) -> list[Check]:
     """What the overview of the dashboard says of workers and hosts; of the rest the other checks speak."""
-    if not workers:
+    lost = await lost_hosts(connection)
+    if not workers and not lost:
         return []
     inspector = connection.inspector
-    stats, facts, hosts = await inspector.stats(), await inspector.facts(), await hosts_of(connection)
-    said = attention_of(stats, workers, [], facts, 0, 0, hosts)
+    # Without workers there is another check.
+    stats, facts = await inspector.stats() if workers else Stats([]), await inspector.facts()
+    said = attention_of(stats, workers, [], facts, 0, 0, await hosts_of(connection), lost)
     return [
         Check(f"{connection.label}: hosts", State.WARN, f"{each.what} {each.rest}".strip(), each.fix)
         for each in said

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from ..brokers.pauses import Pause
 from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
 from ..log.events import in_words
-from .hosts import SILENT, drained, skews
+from ..values.report import LostHost
+from .hosts import SILENT, drained, lost_words, skews
 
 __all__ = ["Attention", "attention_of"]
 
@@ -43,6 +44,7 @@ def attention_of(
     unrecorded: int,
     aside: int,
     hosts: Sequence[dict[str, Any]] = (),
+    lost: Sequence[LostHost] = (),
 ) -> list[Attention]:
     """What is wrong comes first.
 
@@ -50,11 +52,13 @@ def attention_of(
         unrecorded: finished jobs that wait for a recorder.
         aside: messages that were set aside, since they were no jobs of this app.
         hosts: as ``hosts.read_hosts`` describes them.
+        lost: hosts that were lost lately.
     """
     found = [
         *_about_workers(stats, workers),
         *_about_queues(stats, workers),
         *_about_hosts(hosts),
+        *(_about_lost(each) for each in lost),
         *(_about_pause(pause, stats) for pause in pauses),
         *_about_server(facts),
         *_about_backlogs(stats, pauses, unrecorded, aside),
@@ -107,6 +111,11 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
             rest = f"serve on {name}; the others start again or keep dying (see its log)."
             found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, kind="workers"))
     return [*found, *(Attention(False, sentence, "", kind="workers") for sentence in skews(hosts))]
+
+
+def _about_lost(host: LostHost) -> Attention:
+    what, rest, fix = lost_words(host)
+    return Attention(True, what, rest, fix, "workers")
 
 
 def _about_still(name: str, host: dict[str, Any], process: dict[str, Any]) -> Attention:

@@ -135,6 +135,7 @@ def _of_stats(apps: Sequence[AppMetrics]) -> Iterator[_Family]:
         ("dead_letters", "gauge", "Jobs that were given up.", "dead"),
         ("rejected_total", "counter", "Messages that were no jobs of the app.", "rejected"),
         ("sent_total", "counter", "Jobs that were sent.", "sent"),
+        ("hosts_lost_total", "counter", "Hosts that others have declared dead.", "lost"),
     ):
         values = [("", {"app": each.app}, float(getattr(each.stats, attribute))) for each in apps]
         yield f"aiotask_{name}", kind, f"{help_} The same from every host: use max.", values

@@ -6,7 +6,7 @@ import msgspec
 
 from ..errors import SealError
 
-__all__ = ["HostReport", "ProcessReport", "RunningJob", "decode_report", "encode_report"]
+__all__ = ["HostReport", "LostHost", "ProcessReport", "RunningJob", "decode_report", "encode_report"]
 
 
 class ProcessReport(msgspec.Struct, frozen=True, array_like=True):
@@ -70,6 +70,17 @@ class HostReport(msgspec.Struct, frozen=True):
     #: Since when the host takes no new jobs (Unix seconds, by the broker's clock; 0: it takes them), and who wants so.
     drained_at: float = 0.0
     drained_by: str = ""
+
+
+class LostHost(msgspec.Struct, frozen=True):
+    """A host that other hosts have declared dead, since it had shown no sign of life."""
+
+    host: str
+    #: Seconds since then.
+    age: float
+    machine: str = ""
+    #: Jobs that were given back since its workers had claimed them.
+    jobs: int = 0
 
 
 #: Encodes a report; its age is that of its entry.

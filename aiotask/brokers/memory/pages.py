@@ -114,6 +114,7 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
         rejected=store.rejected,
         replaced=store.runs["replaced"],
         dropped=store.runs["dropped"],
+        lost=store.runs["lost"],
     )
 
 

@@ -34,6 +34,7 @@ def stats_of(reply: list[Any]) -> Stats:
         rejected=counts.get("rejected", 0),
         replaced=counts.get("replaced", 0),
         dropped=counts.get("dropped", 0),
+        lost=counts.get("lost", 0),
     )
 
 

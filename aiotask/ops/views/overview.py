@@ -11,7 +11,7 @@ from ...inspector import JobFilter, Page, WorkerInfo
 from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
-from ..hosts import SILENT, read_hosts
+from ..hosts import SILENT, lost_hosts, read_hosts
 from ..pauses import pauses_of
 from ..series import errors_in, pending_in, queue_rates, totals_of
 from .dead import by_error
@@ -69,12 +69,13 @@ async def attention(
     look: Look, workers: Sequence[WorkerInfo], pauses: Sequence[Pause], hosts: Sequence[dict[str, Any]]
 ) -> list[Attention]:
     inspector = look.connection.inspector
-    facts, unrecorded, aside = await asyncio.gather(
+    facts, unrecorded, aside, lost = await asyncio.gather(
         look.kept("facts", 10.0, inspector.facts),
         look.kept("unrecorded", _KEPT, inspector.unrecorded),
         look.kept("rejected", _KEPT, inspector.rejected),
+        look.kept("lost", _KEPT, lambda: lost_hosts(look.connection)),
     )
-    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts)
+    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, lost)
 
 
 async def hosts_of(look: Look) -> list[dict[str, Any]]:
