@@ -54,6 +54,8 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     oldest: float | None = None
     #: How many jobs of the queue have ended, by status; jobs that were parked count in ``Stats.ended`` alone.
     ended: dict[str, int] = {}
+    #: Those of the pending jobs that wait for a place in a limit; ``oldest`` knows nothing of them.
+    held: int = 0
 
 
 class Stats(msgspec.Struct, frozen=True, gc=False):

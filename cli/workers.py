@@ -60,9 +60,12 @@ def _show_processes(hosts: list[dict[str, Any]]) -> None:
     from aiotask.log.events import in_words
 
     right = ("pid", "memory", "CPU", "lag", "running", "started")
-    made = table("workers", "app", "worker", "pid", "memory", "CPU", "lag", "running", "started", "heard", right=right)
+    columns = ["app", "worker", "pid", "memory", "CPU", "lag", "running", "started", "heard"]
+    differ = len({host["release"] for host in hosts if host["age"] is not None}) > 1
+    made = table("workers", *columns, *(["release"] if differ else []), right=right)
     for host in hosts:
         age = "never" if host["age"] is None else f"{in_words(host['age'])} ago"
+        release = [plain(host.get("release") or "(none)", 60)] if differ else []
         shown: set[str] = set()
         for each in host.get("processes", ()):
             names = [name for name in each["incarnations"] if name in host["live"]] or each["incarnations"][-1:]
@@ -78,10 +81,11 @@ def _show_processes(hosts: list[dict[str, Any]]) -> None:
                 f"{each['running']:,}",
                 f"{each['started']:,}",
                 age,
+                *release,
             )
         for name in host["live"]:
             if name not in shown:
-                made.add_row(plain(host["app"]), plain(name), *([""] * 6), age)
+                made.add_row(plain(host["app"]), plain(name), *([""] * 6), age, *release)
     console().print(made)
 
 

@@ -14,6 +14,7 @@ from .attention import attention_of
 from .check import Check, State
 from .connection import Connection
 from .hosts import hosts_of, lost_hosts
+from .limits import by_hand
 from .pauses import pauses_of, resume_command
 from .schedules import disputed
 
@@ -61,16 +62,17 @@ async def about_app(connection: Connection) -> list[Check]:
 async def _about_hosts(connection: Connection, workers: Sequence[WorkerInfo]) -> list[Check]:
     """What the overview of the dashboard says of workers and hosts; of the rest the other checks speak."""
     lost = await lost_hosts(connection)
-    if not workers and not lost:
+    numbers = await by_hand(connection)
+    if not workers and not lost and not numbers:
         return []
     inspector = connection.inspector
     # Without workers there is another check.
     stats, facts = await inspector.stats() if workers else Stats([]), await inspector.facts()
-    said = attention_of(stats, workers, [], facts, 0, 0, await hosts_of(connection), lost)
+    said = attention_of(stats, workers, [], facts, 0, 0, await hosts_of(connection), lost, numbers)
     return [
         Check(f"{connection.label}: hosts", State.WARN, f"{each.what} {each.rest}".strip(), each.fix)
         for each in said
-        if each.kind in ("workers", "job")
+        if each.kind in ("workers", "job", "limits")
     ]
 
 

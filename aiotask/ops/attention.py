@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..brokers.pauses import Pause
@@ -17,6 +18,8 @@ __all__ = ["Attention", "attention_of"]
 _FULL = 0.9
 #: Seconds for which an event loop stands still before people are told.
 _STILL = 1.0
+#: Seconds by which the clock of a host is off before people are told.
+_SKEWED = 2.0
 #: Finished jobs that wait for a recorder, above which the history is behind.
 _BEHIND = 10_000
 
@@ -45,6 +48,7 @@ def attention_of(
     aside: int,
     hosts: Sequence[dict[str, Any]] = (),
     lost: Sequence[LostHost] = (),
+    by_hand: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Attention]:
     """What is wrong comes first.
 
@@ -53,6 +57,7 @@ def attention_of(
         aside: messages that were set aside, since they were no jobs of this app.
         hosts: as ``hosts.read_hosts`` describes them.
         lost: hosts that were lost lately.
+        by_hand: what each limit allows whose numbers were set by hand.
     """
     found = [
         *_about_workers(stats, workers),
@@ -60,6 +65,7 @@ def attention_of(
         *_about_hosts(hosts),
         *(_about_lost(each) for each in lost),
         *(_about_pause(pause, stats) for pause in pauses),
+        *(_about_limit(name, allows, stats) for name, allows in by_hand.items()),
         *_about_server(facts),
         *_about_backlogs(stats, pauses, unrecorded, aside),
     ]
@@ -102,6 +108,11 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
             rest = f"has not been heard of for {in_words(host['age'])}: it is gone, or cannot reach the server."
             found.append(Attention(True, f"Host {name}", rest, kind="workers"))
             continue
+        if abs(ahead := host["ahead"]) >= _SKEWED:
+            way = "ahead of" if ahead > 0 else "behind"
+            rest = f"is {in_words(abs(ahead))} {way} that of the server."
+            fix = "Set it right: delays, eta and expiry of what it sends, and the times of its runs, are off by that."
+            found.append(Attention(True, f"The clock of host {name}", rest, fix, "workers"))
         if rest := drained(host):
             fix = f"To end that: aiotask workers resume {host['host']}"
             found.append(Attention(False, f"Host {name}", rest, fix, "workers"))
@@ -155,6 +166,14 @@ def _about_pause(pause: Pause, stats: Stats) -> Attention:
     where = f" where {pause.where}" if pause.where else ""
     rest = f"{where}{by}{why}; its jobs are parked.".lstrip()
     return Attention(False, f"Task {pause.task} is paused", rest, kind="task", name=pause.task)
+
+
+def _about_limit(name: str, allows: str, stats: Stats) -> Attention:
+    held = sum(queue.held for queue in stats.queues)
+    waits = f"; {_jobs(held)} wait{'s' if held == 1 else ''} for places in limits" if held else ""
+    rest = f"has numbers that were set by hand: {allows}{waits}."
+    fix = f"To restore what its tasks declare: aiotask limits reset {name}"
+    return Attention(False, f"Limit {name}", rest, fix, "limits")
 
 
 def _about_server(facts: ServerFacts) -> list[Attention]:

@@ -134,6 +134,10 @@ def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     if outcome.error is not None:
         found["error"] = f"{outcome.error.type.removeprefix('builtins.')}: {outcome.error.message}"
         found["traceback"] = outcome.error.traceback
+        if trail := outcome.error.trail:
+            found["trail"] = to_builtins(trail)
+            if deaths := sum(run.how == "died" for run in trail):
+                found["deaths"] = deaths
     return found
 
 

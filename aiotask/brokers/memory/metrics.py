@@ -82,9 +82,11 @@ class MinuteBook:
         now = self._clock.time()
         for host, (_, at, packed) in sorted(self._reports.items()):
             try:
-                found.append(replace(decode_report(packed), host=host, age=max(0.0, now - at)))
+                report = decode_report(packed)
             except SealError:
                 continue
+            ahead = report.time - at if report.time else 0.0
+            found.append(replace(report, host=host, age=max(0.0, now - at), ahead=round(ahead, 3)))
         return found
 
 

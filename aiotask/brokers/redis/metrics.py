@@ -81,7 +81,8 @@ class MetricsView:
             except (struct.error, SealError):
                 continue
             age = max(0.0, seconds + micros / 1e6 - at / 1000)
-            found.append(msgspec.structs.replace(report, host=text(host), age=age))
+            ahead = report.time - at / 1000 if report.time else 0.0
+            found.append(msgspec.structs.replace(report, host=text(host), age=age, ahead=round(ahead, 3)))
         return found
 
     async def lost(self) -> list[LostHost]:

@@ -94,23 +94,26 @@ def timeline(found: dict[str, Any], now: float) -> list[Bar]:
         return []
     status = str(found.get("status"))
     end = finished or max(now, sent)
-    stretches: list[tuple[str, str, float, float, str]] = []
+    stretches, since = _earlier(found, sent)
     if started is not None:
-        stretches.append(("waited", "warn", sent, started, f"{in_words(max(started - sent, 0))} until it ran"))
+        stretches.append(("waited", "warn", since, started, f"{in_words(max(started - since, 0))} until it ran"))
         kind = {"SUCCESS": "good", "FAILED": "bad"}.get(status, "mute" if finished else "run")
         last = finished or now
         worker = f"{found['worker']} · " if found.get("worker") else ""
         label = f"run {found['attempt']}" if found.get("attempt") else "run"
         stretches.append((label, kind, started, last, f"{worker}{in_words(max(last - started, 0))}"))
     elif due is not None and due > now:
-        stretches.append(("since sent", "warn", sent, now, in_words(max(now - sent, 0))))
+        what = "since then" if stretches else "since sent"
+        stretches.append((what, "warn", since, now, in_words(max(now - since, 0))))
         stretches.append(("until due", "mute", now, due, f"in {in_words(due - now)}"))
         end = due
     else:
-        word = "sent" if status == "RUNNING" else "waits"
-        stretches.append(
-            (word, "run" if status == "RUNNING" else "warn", sent, end, f"{in_words(max(end - sent, 0))} ago")
-        )
+        word = "sent" if status == "RUNNING" else "waited" if finished else "waits"
+        if stretches and status == "RUNNING":
+            word = "goes on"
+        kind = "run" if status == "RUNNING" else "warn"
+        ago = "" if finished else " ago"
+        stretches.append((word, kind, since, end, f"{in_words(max(end - since, 0))}{ago}"))
     span = max(end - sent, 0.001)
     bars = []
     for label, kind, first, last, words in stretches:
@@ -118,6 +121,21 @@ def timeline(found: dict[str, Any], now: float) -> list[Bar]:
         width = min(max((last - first) / span, 0.0) * 1000, 1000 - start)
         bars.append(Bar(label, kind, start, max(width, 3.0), words, first))
     return bars
+
+
+def _earlier(found: dict[str, Any], sent: float) -> tuple[list[tuple[str, str, float, float, str]], float]:
+    """The runs before the last one, of which only the ends are known, and when the last of these was."""
+    stretches: list[tuple[str, str, float, float, str]] = []
+    since = sent
+    for run in found.get("trail") or ():
+        at = _number(run[0]) if isinstance(run, list | tuple) and len(run) == 4 else None
+        # The clocks of two hosts may disagree.
+        if at is not None and at >= since:
+            _, worker, how, _ = run
+            kind = "warn" if how == "retried" else "bad"
+            stretches.append((str(how), kind, since, at, f"{worker} · {in_words(at - since)} with its wait before"))
+            since = at
+    return stretches, since
 
 
 def _number(value: Any) -> float | None:

@@ -12,6 +12,7 @@ from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
 from ..hosts import SILENT, lost_hosts, read_hosts
+from ..limits import by_hand
 from ..pauses import pauses_of
 from ..series import errors_in, pending_in, queue_rates, totals_of
 from .dead import by_error
@@ -69,13 +70,14 @@ async def attention(
     look: Look, workers: Sequence[WorkerInfo], pauses: Sequence[Pause], hosts: Sequence[dict[str, Any]]
 ) -> list[Attention]:
     inspector = look.connection.inspector
-    facts, unrecorded, aside, lost = await asyncio.gather(
+    facts, unrecorded, aside, lost, numbers = await asyncio.gather(
         look.kept("facts", 10.0, inspector.facts),
         look.kept("unrecorded", _KEPT, inspector.unrecorded),
         look.kept("rejected", _KEPT, inspector.rejected),
         look.kept("lost", _KEPT, lambda: lost_hosts(look.connection)),
+        look.kept("by hand", 10.0, lambda: by_hand(look.connection)),
     )
-    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, lost)
+    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, lost, numbers)
 
 
 async def hosts_of(look: Look) -> list[dict[str, Any]]:

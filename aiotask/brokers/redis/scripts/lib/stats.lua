@@ -48,10 +48,11 @@ local function count_all()
     parked, claimed_there = parked + length - claimed, claimed_there + claimed
   end
 
-  local queues = {}
+  local queues, held = {}, {}
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
     local lined = redis.pcall('GET', key('lined:' .. queue))
     local pending, running, oldest = type(lined) == 'string' and tonumber(lined) or 0, 0, nil
+    if pending > 0 then held[#held + 1] = { queue, pending } end
     for kind in string.gmatch(LANE_KINDS, '.') do
       local lane = 'q:' .. queue .. ':' .. kind
       local length, claimed, last = state_of(lane)
@@ -65,8 +66,13 @@ local function count_all()
     local since = oldest and string.format('%.0f', oldest) or ''
     queues[#queues + 1] = { queue, pending, running, due[queue] or 0, consumers[queue] or 0, since }
   end
-  return { string.format('%.6f', now()), workers, total, looked, parked, claimed_there, redis.call('ZCARD', key('dead')),
-    redis.call('HGETALL', key('counts')), queues, redis.call('HKEYS', key('paused')) }
+  -- Beside the counts, where releases that do not know it do not look: how many jobs of a queue are in lines.
+  local counts = redis.call('HGETALL', key('counts'))
+  for _, each in ipairs(held) do
+    counts[#counts + 1] = each[1] .. '|HELD'
+    counts[#counts + 1] = string.format('%d', each[2])
+  end
+  return { string.format('%.6f', now()), workers, total, looked, parked, claimed_there, redis.call('ZCARD', key('dead')), counts, queues, redis.call('HKEYS', key('paused')) }
 end
 
 -- The counts, at most this many milliseconds old; 0: they are counted for this look alone, which changes nothing on the server.
