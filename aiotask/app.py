@@ -25,6 +25,7 @@ from .functions.hints import APP_ELSEWHERE, explain_absence, refuse_boxed, wrong
 from .job import RESULT_TTL, WIRE_VERSION, Job, More, encode_job, ids
 from .loops.exits import apart
 from .middleware import Call, Middleware, depart, hooks_of, outermost, traced
+from .parts.hiding import Hiding, words_hidden
 from .parts.pausing import Pausing
 from .parts.registering import Registering
 from .parts.scheduling import Scheduling, taken_apart
@@ -53,11 +54,11 @@ __all__ = ["App", "default_app", "register_task", "task"]
 
 _OPTIONS = [
     *("name", "url", "secret", "serializer", "result_ttl", "include", "max_pending", "when_full"),
-    *("middleware", "lifespan", "database"),
+    *("middleware", "lifespan", "database", "hide"),
 ]
 
 
-class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streaming, Overriding):
+class App(Composing, Hiding, Pausing, Registering, Scheduling, Serving, Storing, Streaming, Overriding):
     """A registry of tasks, and the broker that their jobs go through.
 
     Creating an app connects to nothing: the broker is first contacted when a job is sent.
@@ -82,6 +83,8 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
             ``module:attribute``. Default: ``$AIOTASK_DATABASE``, else none.
         when_full: what sending to a full queue does: ``reject`` (the job fails with QueueFull), ``wait`` (until there
             is room) or ``drop_oldest``. Default: ``$AIOTASK_WHEN_FULL``, else ``reject``.
+        hide: parts of names of arguments that tools and logs show as dots, besides those in ``$AIOTASK_HIDE`` and
+            ``password``, ``secret``, ``token`` and the like.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -104,6 +107,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         middleware: Sequence[Middleware] = (),
         lifespan: Sequence[Callable[[], AbstractAsyncContextManager[Any]]] = (),
         database: object = None,
+        hide: str | Iterable[str] = (),
         **unknown: Never,
     ) -> None:
         for option in unknown:
@@ -113,6 +117,7 @@ class App(Composing, Pausing, Registering, Scheduling, Serving, Storing, Streami
         self.include = check_modules(include)
         self.address = Address(url, secret)
         self.database = DatabaseAddress(database)
+        self.hide = words_hidden(hide)
         self._serializer_name = check_serializer(serializer or environment("SERIALIZER") or "cloudpickle")
         self.result_ttl = seconds(number(result_ttl, "RESULT_TTL", RESULT_TTL), "result_ttl")
         self._limits = queue_limits(max_pending, when_full)

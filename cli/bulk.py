@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from aiotask.ops.bulk import Action, Done
     from aiotask.ops.connection import Place
 
-__all__ = ["Chosen", "DryRun", "act", "print_each"]
+__all__ = ["Chosen", "DryRun", "act", "print_each", "told"]
 
 DryRun = Annotated[bool, option("--dry-run", help="Say how many jobs match, and do nothing.")]
 
@@ -96,14 +98,32 @@ async def _act(
 
 
 async def _run(found: Matching, action: Action, done: Done, number: int | None) -> None:
+    with told(lambda: _jobs(done.seen)), progress(f"{action.capitalize()} jobs", number) as show:
+        await found.run(done, show)
+
+
+@contextmanager
+def told(seen: Callable[[], str]) -> Iterator[None]:
+    """Say how far a bulk action came that is interrupted, or whose server goes away.
+
+    Args:
+        seen: how many were looked at, in words.
+    """
     import asyncio
 
+    from aiotask.errors import BrokerError
+
     try:
-        with progress(f"{action.capitalize()} jobs", number) as show:
-            await found.run(done, show)
+        yield
     except asyncio.CancelledError:
-        print_error(f"Interrupted after {_jobs(done.seen)}. Repeat the command to go on.")
+        print_error(f"Interrupted after {seen()}. Repeat the command to go on.")
         raise typer.Exit(130) from None
+    except BrokerError:
+        print_error(
+            f"Broken off after {seen()}; those that the server had just been sent are not counted. Repeat the command "
+            "to go on: what is done stays done."
+        )
+        raise
 
 
 def _jobs(number: int, is_more: bool = False) -> str:

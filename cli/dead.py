@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from .asking import confirm, progress
+from .bulk import told
 from .filters import After, InQueue, Limit, OfTask, Since, Until, WithError
 from .group import ByDefault, add
 from .one_job import show_one
@@ -208,9 +209,14 @@ async def _moved(verb: Verb, chosen: Chosen, wanted: Filter) -> Done:
         number, done = found.count(), Done()
         if number and not chosen.yes:
             confirm(verb, f"{number:,} dead letter{'s' if number > 1 else ''}", "aiotask dead list")
-        with progress(f"{verb.capitalize()} dead letters", number) as show:
+        with told(lambda: _letters(done)), progress(f"{verb.capitalize()} dead letters", number) as show:
             await found.run(done, show)
         return done
+
+
+def _letters(done: Done) -> str:
+    number = len(done.moved) + len(done.missing) + len(done.outdated)
+    return f"{number:,} dead letter{'' if number == 1 else 's'}"
 
 
 def _refuse_several(verb: Verb, opened: Sequence[Connection]) -> None:

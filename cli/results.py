@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from aiotask.history.resultdb import HistoryPage, JobRecord, ResultDB
     from aiotask.job import Status
+    from aiotask.values.hidden import Hidden
 
 __all__ = ["results"]
 
@@ -97,23 +98,25 @@ def results(
 
     from aiotask.history.resultdb import ResultDB
     from aiotask.job import Status
+    from aiotask.ops.connection import hidden_here
     from aiotask.ops.describe import describe_record
 
-    history = ResultDB(db)
+    history, hidden = ResultDB(db), hidden_here()
     if id is not None:
-        _show_one(asyncio.run(_one(history, id)), history.path, as_json)
+        record = asyncio.run(_one(history, id))
+        print_json(describe_record(record, hidden)) if as_json else _show_one(_shown(record, hidden), history.path)
         return
     ended = Status(status.value.upper()) if status else None
     wanted: dict[str, Any] = {"task": task, "status": ended, "queue": queue, "graph": graph, "text": text}
     wanted |= {"since": since, "until": until}
     page, count = asyncio.run(_page(history, wanted, limit, after))
     if as_json:
-        described = [describe_record(record) for record in page.records]
+        described = [describe_record(record, hidden) for record in page.records]
         if page.after and described:
             described[-1]["after"] = page.after
         print_json(described)
         return
-    _show_page(page, count, history.path, wide, is_first=not after)
+    _show_page([_shown(each, hidden) for each in page.records], page, count, history.path, wide, is_first=not after)
 
 
 async def _one(history: ResultDB, id: str) -> JobRecord:
@@ -143,15 +146,30 @@ async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, after: st
 # ---- for people
 
 
-def _show_page(page: HistoryPage, count: int | None, path: Path, wide: bool, *, is_first: bool) -> None:
+def _shown(record: JobRecord, hidden: Hidden) -> JobRecord:
+    """The record with dots for what is hidden."""
+    import json
+
+    from msgspec.structs import replace
+
+    from aiotask.ops.describe import describe_record, read_json
+
+    found = describe_record(record, hidden)
+    changed = [name for name in ("arguments", "result") if found[name] != read_json(getattr(record, name))]
+    return replace(record, **{name: json.dumps(found[name], ensure_ascii=False) for name in changed})
+
+
+def _show_page(
+    records: list[JobRecord], page: HistoryPage, count: int | None, path: Path, wide: bool, *, is_first: bool
+) -> None:
     terminal = console()
-    if page.records:
-        _show_records(page.records, wide)
+    if records:
+        _show_records(records, wide)
     elif not page.is_cut:
         nothing = f"No finished job in {plain(path, 1000)} matches." if is_first else "There are no more jobs."
         terminal.print(nothing, soft_wrap=True)
         return
-    shown, where = len(page.records), plain(path, 1000)
+    shown, where = len(records), plain(path, 1000)
     if page.is_cut:
         looked = f"as far as those that ended {ago(page.until)}" if page.until else "at all with a time"
         terminal.print(f"[dim]{shown} found in {where}. The search has looked {looked}.[/dim]", soft_wrap=True)
@@ -186,12 +204,9 @@ def _show_records(page: list[JobRecord], wide: bool) -> None:
     terminal.print(page_table(*informative(columns, rows), terminal.width, right=right))
 
 
-def _show_one(record: JobRecord, path: Path, as_json: bool) -> None:
-    from aiotask.ops.describe import describe_record, read_json
+def _show_one(record: JobRecord, path: Path) -> None:
+    from aiotask.ops.describe import read_json
 
-    if as_json:
-        print_json(describe_record(record))
-        return
     terminal = console()
     shown = {
         "id": plain(record.id),

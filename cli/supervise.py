@@ -6,12 +6,13 @@ The worker processes are forks of the supervisor, so each has every module that 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from aiotask.daemon.settings import WorkerSettings
@@ -19,16 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["become_supervisor"]
 
 
-def become_supervisor(settings: WorkerSettings) -> NoReturn:
-    """Replace this program by the supervisor: same process id, same terminal, same environment."""
-    import msgspec
+def become_supervisor(options: Mapping[str, Any]) -> NoReturn:
+    """Replace this program by the supervisor: same process id, same terminal, same environment.
 
-    # Only settings that are not the default, since `ps` shows them.
-    chosen = {
-        field.name: getattr(settings, field.name)
-        for field in fields(settings)
-        if getattr(settings, field.name) != field.default
-    }
+    Args:
+        options: of the command, as they were given. This program does without the library, whose import would double
+            its time: the supervisor makes settings of them.
+    """
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     _open_streams()
     # A Ctrl-C from here on is delivered to the supervisor, once it handles signals.
@@ -36,7 +34,7 @@ def become_supervisor(settings: WorkerSettings) -> NoReturn:
     # -P: no file of the working directory stands in for a module of Python; --app-dir is for apps.
     os.execv(
         sys.executable,
-        [sys.executable, *flags, "-P", "-m", __name__, msgspec.json.encode(chosen).decode()],
+        [sys.executable, *flags, "-P", "-m", __name__, json.dumps(options)],
     )
 
 
@@ -54,16 +52,41 @@ def _open_streams() -> None:
                 stream.flush()
 
 
-def main() -> int:
-    """Supervise with the settings in the first argument; an error is printed in one line."""
-    import msgspec
+def _settings(
+    apps: list[str],
+    app_dir: str = ".",
+    concurrency: int | None = None,
+    queues: Sequence[str] = (),
+    **others: Any,
+) -> WorkerSettings:
+    """Settings by the options of the command, and by what this machine and directory say where they are silent.
 
+    Raises:
+        ConfigError: no app is named, or the queues cannot be read.
+    """
+    from aiotask.daemon.cpus import cpu_count
     from aiotask.daemon.settings import WorkerSettings
+    from aiotask.importer import find_specs
+    from aiotask.values.queue_order import parse_queues
+
+    consumed, order = parse_queues([text for text in queues if text.strip(" ,")])
+    return WorkerSettings(
+        apps=tuple(find_specs(apps)),
+        app_dir=app_dir,
+        concurrency=concurrency or cpu_count(),
+        queues=consumed,
+        order=order,
+        **others,
+    )
+
+
+def main() -> int:
+    """Supervise with the options in the first argument; an error is printed in one line."""
     from aiotask.daemon.supervisor import supervise
     from aiotask.errors import AiotaskError
 
     try:
-        return supervise(msgspec.json.decode(sys.argv[1], type=WorkerSettings))
+        return supervise(_settings(**json.loads(sys.argv[1])))
     except AiotaskError as error:
         from .failure import report
 

@@ -32,6 +32,10 @@ Allow = Annotated[
     ),
 ]
 HideArguments = Annotated[bool, _web("--hide-arguments", help="Show neither arguments nor results of jobs.")]
+Hide = Annotated[
+    str,
+    _web("--hide", metavar="NAMES", help="Further parts of names of arguments that are shown as dots, as in iban,pin."),
+]
 UsersFile = Annotated[
     str | None,
     _web("--users", metavar="FILE", help="Who may log in; a line for each user, made by aiotask web-user."),
@@ -58,6 +62,7 @@ def web(
     read_only: ReadOnly = False,
     allow: Allow = "",
     hide_arguments: HideArguments = False,
+    hide: Hide = "",
     users: UsersFile = None,
     header: Header = None,
     networks: From = "",
@@ -101,6 +106,7 @@ def web(
     settings = Settings(
         allow=frozenset() if read_only else verbs,
         hide_arguments=hide_arguments,
+        hide=tuple(each.strip() for each in hide.split(",") if each.strip()),
         result_db=db,
         loopback=is_open and is_loopback(host) and not insecure,
         unprotected=is_open and not is_loopback(host),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 
@@ -104,46 +105,41 @@ def worker(
         raise typer.BadParameter(
             f"--concurrency {concurrency:,} is more than one worker service can run. Give at most {MOST:,}."
         )
-    from aiotask.daemon.cpus import cpu_count
-    from aiotask.daemon.settings import WorkerSettings
-    from aiotask.importer import find_specs
-    from aiotask.values.queue_order import parse_queues
-
     from .supervise import become_supervisor
 
     if url:
         os.environ["AIOTASK_URL"] = url
     if result_db:
         _try_history(result_db)
-    consumed, order = parse_queues([text for text in queues or () if text.strip(" ,")])
-    settings = WorkerSettings(
-        apps=tuple(find_specs(names([*(apps or ()), *(app or ())]))),
-        app_dir=app_dir,
-        concurrency=concurrency or cpu_count(),
-        queues=consumed,
-        order=order,
-        max_in_flight=max_in_flight,
-        threads=threads,
-        max_jobs_per_child=max_jobs_per_child,
-        max_memory_per_child=max_memory_per_child,
-        grace=grace,
-        blocked_loop=blocked_loop,
-        long_job=long_job,
-        stopped_process=stopped_process,
-        health_port=health_port,
-        health_host=health_host,
-        burst=burst,
-        reload=reload,
-        preload=preload,
-        result_db=result_db,
-        result_db_age=result_db_age,
-        result_db_size=result_db_size,
-        log_args=log_args,
-        log_tracebacks=log_tracebacks,
-        log_json=log_json,
-        log_level=log_level.value,
-    )
-    become_supervisor(settings)
+    given = {
+        "app_dir": app_dir,
+        "concurrency": concurrency,
+        "queues": queues,
+        "max_in_flight": max_in_flight,
+        "threads": threads,
+        "max_jobs_per_child": max_jobs_per_child,
+        "max_memory_per_child": max_memory_per_child,
+        "grace": grace,
+        "blocked_loop": blocked_loop,
+        "long_job": long_job,
+        "stopped_process": stopped_process,
+        "health_port": health_port,
+        "health_host": health_host,
+        "burst": burst,
+        "reload": reload,
+        "preload": preload,
+        "result_db": result_db,
+        "result_db_age": result_db_age,
+        "result_db_size": result_db_size,
+        "log_args": log_args,
+        "log_tracebacks": log_tracebacks,
+        "log_json": log_json,
+        "log_level": log_level.value,
+    }
+    # Only options that differ from their defaults, since `ps` shows them.
+    usual = {name: parameter.default for name, parameter in inspect.signature(worker).parameters.items()}
+    chosen = {name: value for name, value in given.items() if value != usual[name]}
+    become_supervisor({"apps": names([*(apps or ()), *(app or ())]), **chosen})
 
 
 def _try_history(path: str) -> None:

@@ -25,6 +25,7 @@ from .postgres import own_postgres as own_postgres
 from .postgres import postgres_server as postgres_server
 from .postgres import postgres_url as postgres_url
 from .postgres import sqlite_url as sqlite_url
+from .run_order import place_of
 from .server import PrivateServer
 from .workers import worker_logs as worker_logs
 from .workers import workers as workers
@@ -45,7 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="K/N",
         help="run only the files of the K-th of N shares, so that N runs on different Pythons make up the whole suite",
     )
-    parser.addoption("--full", action="store_true", help="full sizes where a test has two: minutes instead of seconds")
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="all tests, those marked full_only too, and full sizes where a test has two: minutes instead of seconds",
+    )
 
 
 #: Seconds that a test may take in its full size.
@@ -53,20 +58,23 @@ FULL_TIMEOUT = 1_800
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--full"):
+    is_full = config.getoption("--full")
+    if is_full:
         for item in items:
             if "is_full" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.timeout(FULL_TIMEOUT))
     share, _, shares = config.getoption("--share").partition("/")
+    files = {path: path.relative_to(config.rootpath).as_posix() for path in {item.path for item in items}}
 
     def is_ours(item: pytest.Item) -> bool:
-        file = item.path.relative_to(config.rootpath).as_posix()
-        return zlib.crc32(file.encode()) % int(shares) == int(share) - 1
+        mine = zlib.crc32(files[item.path].encode()) % int(shares) == int(share) - 1
+        return mine and (is_full or item.get_closest_marker("full_only") is None)
 
-    others = [item for item in items if not is_ours(item)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if is_ours(item)]
+    ours = [item for item in items if is_ours(item)]
+    if len(ours) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if not is_ours(item)])
+    # Stable: within a file, and among the files that take seconds, the order stays.
+    items[:] = sorted(ours, key=lambda item: place_of(files[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import msgspec
+import pytest
 
 from aiotask import App
 from aiotask.broker import Finish, Push
@@ -14,7 +16,7 @@ from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named
 
-__all__ = ["PAYLOADS", "spoil"]
+__all__ = ["ORDINARY", "PAYLOADS", "payloads", "spoil"]
 
 PAYLOADS = {
     "script": "<script>alert(1)</script>",
@@ -28,6 +30,16 @@ PAYLOADS = {
     "long": "x" * 1_000_000,
     "header": "%0d%0aSet-Cookie: a=b\r\nSet-Cookie: c=d",
 }
+#: One of each kind for the ordinary run: tags, what a console obeys, what is too long.
+ORDINARY = ("image", "control", "long")
+_ALIKE = pytest.mark.full_only("this text goes the same way as another one of its kind")
+
+
+def payloads(*names: str, ordinary: Collection[str] = ORDINARY) -> list[object]:
+    """Names of payloads as parameters; those that are not ordinary are for the full run."""
+    return [pytest.param(name, marks=() if name in ordinary else _ALIKE) for name in names]
+
+
 #: Characters of a name: the broker keeps longer ones, but a page of 1 MB per name is not what this is about.
 _NAME = 150
 

@@ -51,6 +51,7 @@ def test_a_small_run_gives_its_figures_in_every_form(tmp_path: Path) -> None:
     assert "one client, flush at the end" in ended.stdout
 
 
+@pytest.mark.full_only("the small run of sends shows how benchmarks run; this one takes as long as ten files of tests")
 @pytest.mark.timeout(400)
 def test_a_small_run_of_rows_gives_the_figures_of_each_database_that_is_there(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}

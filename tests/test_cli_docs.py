@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 
 from aiotask import App
 
+from .commands import run_command
 from .helpers import wait_until
 from .test_house import commands
 from .workers import ROOT, Workers
@@ -83,14 +82,7 @@ class Shop:
         self._environment = {**os.environ, **environment}
 
     def ask(self, command: str, code: int = 0) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "aiotask_cli", *command.split(), "--json"],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_command(*command.split(), "--json", env=self._environment)
         assert done.returncode == code, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 

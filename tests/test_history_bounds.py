@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from aiotask import App
 from aiotask.history.file import MAX_AGE, MAX_BYTES
 from aiotask.history.recorder import Recorder
 
+from .commands import run_command
 from .helpers import wait_until_async
 from .history import SECRET, count, finished, sqlite
 from .workers import Workers
@@ -67,13 +67,7 @@ def test_the_oldest_jobs_make_room_when_the_file_is_too_large(path: Path) -> Non
 
 
 def results(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "aiotask_cli", "results", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+    return run_command("results", *map(str, arguments))
 
 
 def test_prune_removes_old_jobs_and_compact_shrinks_the_file(path: Path) -> None:

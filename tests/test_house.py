@@ -16,6 +16,8 @@ import pytest
 import aiotask
 from aiotask.brokers.redis import keys
 
+from .run_order import LONGEST
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for folder in ("aiotask", "cli", "tests") for path in (ROOT / folder).rglob("*.py"))
 
@@ -269,3 +271,36 @@ def test_ci_runs_the_command_of_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     assert extracted.stdout.strip()
     assert f"```bash\n{extracted.stdout.strip()}\n```" in readme.split("## Test it\n")[1]
+
+
+# ---- the test run
+
+
+def test_what_the_ordinary_run_leaves_out_says_why_and_is_no_whole_file() -> None:
+    nodes = [
+        (f"{path.relative_to(ROOT)}:{node.lineno}", node)
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if "full_only" in (text := path.read_text())
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call | ast.Assign)
+    ]
+    reasons = {
+        place: [each.value for each in node.args if isinstance(each, ast.Constant)]
+        for place, node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "full_only"
+    }
+    whole = [
+        place
+        for place, node in nodes
+        if isinstance(node, ast.Assign) and "pytestmark" in ast.dump(node.targets[0]) and "full_only" in ast.dump(node)
+    ]
+
+    assert reasons
+    unclear = [place for place, given in reasons.items() if len(given) != 1 or len(str(given[0]).split()) < 4]
+    assert not unclear, f"pytest.mark.full_only needs one sentence, why the ordinary run can go without: {unclear}"
+    assert not whole, f"a file keeps tests in the ordinary run: mark some of them, not all: {whole}"
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert not [file for file in LONGEST if not (ROOT / file).is_file()]
+    assert len(set(LONGEST)) == len(LONGEST)

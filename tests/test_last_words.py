@@ -92,28 +92,28 @@ def test_a_last_send_that_fails_is_logged(tmp_path: Path, app_name: str) -> None
 
 POOLS = {
     "Process": """
-        children = [context.Process(target=send, args=(n,)) for n in range(8)]
+        children = [context.Process(target=send, args=(n,)) for n in range(4)]
         for child in children: child.start()
         for child in children: child.join()
         assert {child.exitcode for child in children} == {0}
         """,
     "ProcessPoolExecutor": """
         from concurrent.futures import ProcessPoolExecutor
-        with ProcessPoolExecutor(2, mp_context=context) as pool: list(pool.map(send, range(8)))
+        with ProcessPoolExecutor(2, mp_context=context) as pool: list(pool.map(send, range(4)))
         """,
     "Pool": """
         pool = context.Pool(2)
-        pool.map(send, range(8)); pool.close(); pool.join()
+        pool.map(send, range(4)); pool.close(); pool.join()
         """,
 }
 #: These end their children by SIGTERM, as soon as the last call has returned.
 TERMINATING = {
     "Pool in a block": """
-        with context.Pool(2) as pool: pool.map(send, range(8))
+        with context.Pool(2) as pool: pool.map(send, range(4))
         """,
     "Pool.terminate": """
         pool = context.Pool(2)
-        pool.map(send, range(8)); pool.terminate(); pool.join()
+        pool.map(send, range(4)); pool.terminate(); pool.join()
         """,
 }
 SENDS = {
@@ -129,17 +129,29 @@ SENDS = {
 }
 
 
+#: Who sends first, what a call does, who makes the children.
+ENDS = [
+    *itertools.product(["child", "parent"], ["no loop"], [*POOLS, *TERMINATING]),
+    *itertools.product(["child"], ["thread"], POOLS),
+    *itertools.product(["parent"], ["loop left open"], POOLS),
+]
+#: Those that every way to start a child has in the ordinary run.
+EVERYWHERE = [("child", "no loop", "Process"), ("child", "no loop", "Pool in a block")]
+SAME_END = pytest.mark.full_only("a child ends in the same way as a fork does, of which every case runs")
+
+
 @pytest.mark.parametrize(
-    ("first", "sends", "pool"),
+    ("method", "first", "sends", "pool"),
     [
-        *itertools.product(["child", "parent"], ["no loop"], [*POOLS, *TERMINATING]),
-        *itertools.product(["child"], ["thread"], POOLS),
-        *itertools.product(["parent"], ["loop left open"], POOLS),
+        *(pytest.param("fork", *end) for end in ENDS),
+        *(
+            pytest.param(method, *end, marks=() if end in EVERYWHERE else SAME_END)
+            for method, end in itertools.product(["forkserver", "spawn"], ENDS)
+        ),
     ],
 )
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_child_of_multiprocessing_sends_what_is_left_when_it_ends(
-    tmp_path: Path, redis_url: str, app_name: str, first: str, method: str, pool: str, sends: str
+    tmp_path: Path, redis_url: str, app_name: str, method: str, first: str, sends: str, pool: str
 ) -> None:
     lines = "\n".join(f"    {line.strip()}" for line in (POOLS | TERMINATING)[pool].splitlines())
     done = run_program(
@@ -152,4 +164,4 @@ def test_a_child_of_multiprocessing_sends_what_is_left_when_it_ends(
     )
 
     assert done.returncode == 0, done.stderr
-    assert ran(redis_url, app_name) == [*range(8), *([100] if first == "parent" else [])]
+    assert ran(redis_url, app_name) == [*range(4), *([100] if first == "parent" else [])]

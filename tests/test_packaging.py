@@ -256,11 +256,15 @@ def home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+#: The interpreter of this run comes first.
 PYTHONS = pythons()
+OTHER_PYTHON = pytest.mark.full_only("the distributions are the same on each Python; .ci/run tests on each one")
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize(
+    "version", [pytest.param(version, marks=OTHER_PYTHON if number else ()) for number, version in enumerate(PYTHONS)]
+)
 def test_a_job_runs_after_a_plain_install(
     version: str, distributions: Distributions, tmp_path: Path, home: Path
 ) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from aiotask import (
     gather,
 )
 
+from .commands import run_command
 from .helpers import wait_until_async
 from .pages import blocks
 from .server import PrivateServer
@@ -92,15 +92,9 @@ def denied(server: PrivateServer) -> set[str]:
     return {row[b"object"].decode() for row in rows}
 
 
-def run_command(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def ask_shop(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """A command of aiotask on the app ``shop``."""
-    return subprocess.run(
-        [sys.executable, "-m", "aiotask_cli", *command.split(), "--name", "shop"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run_command(*command.split(), "--name", "shop", env={**os.environ, **environment})
 
 
 @pytest.fixture
@@ -141,7 +135,7 @@ async def test_the_user_of_the_page_serves_every_kind_of_job_and_every_command(
 
     environment["AIOTASK_HOME"] = str(tmp_path / "home")
     for command in ("queues", "jobs", "jobs --status dead", "dead list", "stack", "doctor", "dead replay --all --yes"):
-        done = run_command(command, environment)
+        done = ask_shop(command, environment)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     # That one is doctor's, and the page says so.
     assert denied(own_server) == {"config|get"}
@@ -227,7 +221,7 @@ async def test_limits_unique_jobs_schedules_streams_and_pauses_need_no_more(
         "tasks",
         "cancel --all --yes",
     ):
-        done = run_command(command, environment)
+        done = ask_shop(command, environment)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     assert not denied(own_server)
 

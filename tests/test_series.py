@@ -165,7 +165,9 @@ def host(**more: Any) -> dict[str, Any]:
 
 def told(stats: Stats, workers: list[WorkerInfo], pauses: list[Pause] = [], **more: Any) -> list[str]:  # noqa: B006
     facts, hosts = more.get("facts", FACTS), more.get("hosts", [])
-    found = attention_of(stats, workers, pauses, facts, more.get("unrecorded", 0), more.get("aside", 0), hosts)
+    found = attention_of(
+        stats, workers, pauses, facts, more.get("unrecorded", 0), more.get("aside", 0), hosts, more.get("errors", [])
+    )
     return [f"{'!' if each.is_bad else '-'} {each.what} {each.rest}".strip() for each in found]
 
 
@@ -178,7 +180,7 @@ def test_what_is_wrong_is_told_first_and_what_is_well_is_not() -> None:
     found = told(alone, [WORKER], [pause])
     assert found == [
         "! No live worker consumes queue mail and 1 job waits in it; the oldest for 9.0 s.",
-        "- Queue x is paused by ada (moves), and 0 jobs wait.",
+        "- Queue x has been paused by ada (moves), and 0 jobs wait.",
     ]
     full = ServerFacts("redis", "7", FACTS.durability, memory_limit=100, memory_used=95)
     assert told(fine, [WORKER], facts=full) == [
@@ -205,7 +207,7 @@ def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
     assert told(stats, [WORKER], hosts=[host(ahead=900.0)]) == [
         "! The clock of host node-a is 15 min ahead of that of the server."
     ]
-    lost = attention_of(stats, [WORKER], [], FACTS, 0, 0, [], [LostHost("web-1-7-ab", 120.0, "web-1", 3)])
+    lost = attention_of(stats, [WORKER], [], FACTS, 0, 0, lost=[LostHost("web-1-7-ab", 120.0, "web-1", 3)])
     assert [f"{each.what} {each.rest}" for each in lost] == [
         "Host web-1 (web-1-7-ab) was lost 2 min ago (3 jobs were requeued)."
     ]
@@ -214,3 +216,36 @@ def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
         (False, "Limit stripe", "To restore what its tasks declare: aiotask limits reset stripe")
     ]
     assert "different releases of the app" in told(stats, [WORKER], hosts=[host(release="a"), host(release="b")])[0]
+
+
+def test_what_was_given_up_lately_is_told_with_its_most_frequent_error() -> None:
+    stats = Stats([], workers=1, dead=9)
+    errors = [
+        {"error": "ValueError", "task": "shop:pay", "number": 6, "lately": 1},
+        {"error": "KeyError", "task": "shop:sell", "number": 3, "lately": 3},
+    ]
+    assert told(stats, [WORKER], errors=errors) == [
+        "- 4 jobs were given up in the last hour, 3 of them by KeyError in shop:sell; there are 9 dead letters in all."
+    ]
+    old = [{**each, "lately": 0} for each in errors]
+    assert told(stats, [WORKER], errors=old) == []
+    one = [{**errors[0], "lately": 1}]
+    assert told(Stats([], workers=1, dead=1), [WORKER], errors=one) == [
+        "- 1 job was given up in the last hour, by ValueError in shop:pay; there is 1 dead letter in all."
+    ]
+
+
+def test_each_sentence_says_what_to_do() -> None:
+    """What is unusual without being wrong, or is mended elsewhere, is said with its remedy, too."""
+    stats = Stats([QueueInfo("mail", pending=1, oldest=9.0)], pending=1, parked=2, workers=1, dead=1)
+    still = {"pid": 7, "still": 4.1, "lag": 4.1}
+    pauses = [Pause("queue:x", queue="x"), Pause("task:y", task="y")]
+    errors = [{"error": "ValueError", "task": "shop:pay", "number": 6, "lately": 1}]
+    hosts = [host(processes=[still]), host(age=20.0), host(release="b", serving=0, exits={"signal": 2})]
+    full = ServerFacts("redis", "7", FACTS.durability, memory_limit=100, memory_used=95)
+    for found in (
+        attention_of(stats, [WORKER], pauses, full, 20_000, 2, hosts, errors),
+        attention_of(stats, [WORKER, WorkerInfo("h.2", "h", {"release": 2, "python": "3.13.0"})], [], full, 0, 0),
+        attention_of(stats, [], [], full, 0, 0),
+    ):
+        assert found and [each for each in found if not each.fix] == []

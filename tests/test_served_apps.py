@@ -21,6 +21,7 @@ from aiotask.daemon.child import Child
 from aiotask.daemon.health.probe import probe
 from aiotask.daemon.served_apps import ServedApps
 
+from .crossed import crossed
 from .helpers import wait_until, wait_until_async
 from .server import PrivateServer
 from .workers import Supervisor, Workers, running_workers
@@ -107,8 +108,7 @@ CHANGES: dict[str, Callable[[str, str], tuple[str, str, dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("by", ["HUP", "death"])
+@pytest.mark.parametrize(("change", "by"), crossed(CHANGES, ["HUP", "death"]))
 async def test_what_new_code_serves_is_served_like_the_old(
     service: Service, app_name: str, redis_url: str, tmp_path: Path, change: Callable[..., Any], by: str
 ) -> None:

@@ -22,6 +22,7 @@ from aiotask.ops import graphs, jobs, letters
 from aiotask.ops.connection import Place
 from aiotask.ops.paging import page_of_all
 
+from .commands import run_command
 from .graphs import end, node, send_graph
 from .seam import Worker, a_push, finish, send
 from .server import PrivateServer
@@ -29,13 +30,7 @@ from .workers import Workers
 
 
 def command(server: PrivateServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "aiotask_cli", *arguments, "--url", server.url],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-    )
+    return run_command(*arguments, "--url", server.url)
 
 
 def parsed(server: PrivateServer, *arguments: str) -> Any:

@@ -46,19 +46,19 @@ def pids(supervisor: Supervisor) -> set[int]:
 WITHOUT_EFFECT = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "PIPE", "WINCH", "CONT", "TSTP"]
 
 
-@pytest.mark.parametrize("name", WITHOUT_EFFECT)
-async def test_a_signal_that_reaches_all_processes_ends_none(stage: Stage, name: str) -> None:
+async def test_a_signal_that_reaches_all_processes_ends_none(stage: Stage) -> None:
     supervisor = stage.start(2)
     await wait_until_async(lambda: len(pids(supervisor)) == 3, description="two workers and the keeper are there")
     before = pids(supervisor)
-    jobs = [stage.nap.apply_async(2.0), stage.anap.apply_async(2.0)]
-    await has_started(stage, "nap", "anap")
-    for _ in range(3):
-        signal_all(supervisor, Signals[f"SIG{name}"])
-        assert await stage.echo.apply_async(1) == 1
-    assert await asyncio.gather(*jobs) == [1, 1]
-    assert pids(supervisor) == before
-    assert len(stage.ledger.runs("nap")) == len(stage.ledger.runs("anap")) == 1
+    for name in WITHOUT_EFFECT:
+        jobs = [stage.nap.apply_async(0.5, f"nap {name}"), stage.anap.apply_async(0.5, f"anap {name}")]
+        await has_started(stage, f"nap {name}", f"anap {name}")
+        for _ in range(3):
+            signal_all(supervisor, Signals[f"SIG{name}"])
+            assert await stage.echo.apply_async(1) == 1
+        assert await asyncio.gather(*jobs) == [1, 1], name
+        assert pids(supervisor) == before, name
+        assert len(stage.ledger.runs(f"nap {name}")) == len(stage.ledger.runs(f"anap {name}")) == 1
     assert "ended by" not in supervisor.log
 
 
@@ -88,22 +88,22 @@ async def test_one_process_more_by_name(stage: Stage) -> None:
     assert before < pids(supervisor)
 
 
-@pytest.mark.parametrize("name", ["HUP", "TERM", "INT", "QUIT", "USR1", "USR2", "ALRM", "VTALRM"])
-async def test_a_death_by_a_signal_from_outside_is_no_strike(stage: Stage, name: str) -> None:
+async def test_a_death_by_a_signal_from_outside_is_no_strike(stage: Stage) -> None:
     """Even where user code has given the signal back its default: more deaths than a job that kills would survive."""
     supervisor = stage.start(1)
-    number = Signals[f"SIG{name}"]
-    job = stage.reset_and_nap.apply_async(int(number), 4)
-    for attempt in range(1, 5):
-        runs = await wait_until_async(
-            lambda attempt=attempt: (runs := stage.ledger.runs("reset_and_nap"))[attempt - 1 :] and runs,  # type: ignore[misc]
-            description=f"it runs for the time {attempt}",
-        )
-        os.kill(runs[-1].pid, number)
-    assert await job == "rested"
+    for name in ("HUP", "TERM", "INT", "QUIT", "USR1", "USR2", "ALRM", "VTALRM"):
+        number, label = Signals[f"SIG{name}"], f"reset {Signals[f'SIG{name}']:d}."
+        job = stage.reset_and_nap.apply_async(int(number), 4)
+        for attempt in range(1, 5):
+            runs = await wait_until_async(
+                lambda attempt=attempt, label=label: (runs := stage.ledger.runs(label))[attempt - 1 :] and runs,  # type: ignore[misc]
+                description=f"it runs for the time {attempt}",
+            )
+            os.kill(runs[-1].pid, number)
+        assert await job == "rested", name
+        assert supervisor.log.count(f"SIG{name}") >= 4
     async with stage.app.inspector() as inspector:
         assert await inspector.dead() == []
-    assert supervisor.log.count(f"SIG{name}") >= 4
 
 
 async def test_a_process_that_a_job_forked_survives_what_all_workers_survive(stage: Stage) -> None:

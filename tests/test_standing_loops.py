@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from .crossed import crossed
 from .senders import ran, run_program, serving
 
 START = """
@@ -57,8 +58,7 @@ OPERATIONS = {
 }
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("kind", ["standing", "closed", "stopped", "blocked"])
+@pytest.mark.parametrize(("kind", "operation"), crossed(["standing", "closed", "stopped", "blocked"], list(OPERATIONS)))
 def test_a_job_of_a_loop_that_does_not_send_is_sent_once_a_caller_asks_for_it(
     tmp_path: Path, redis_url: str, app_name: str, kind: str, operation: str
 ) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from aiotask_cli.main import app as cli
 
 from .acceptance.stage import Stage, staged
 from .helpers import wait_until, wait_until_async
-from .workers import ROOT, Workers
+from .workers import ROOT, Workers, take_terminal
 
 
 @pytest.fixture
@@ -134,7 +132,7 @@ def on_a_terminal(stage: Stage, tmp_path: Path) -> Iterator[subprocess.Popen[byt
         process = subprocess.Popen(
             [sys.executable, "-m", "aiotask_cli", "worker", stage.name, "-c", "1"],
             stdin=theirs, stdout=theirs, stderr=errors, start_new_session=True, cwd=ROOT,
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: take_terminal(theirs),
             env={**os.environ, **stage.env, "AIOTASK_URL": stage.url, "AIOTASK_HOME": str(tmp_path)},
         )  # fmt: skip
     os.close(theirs)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from .crossed import crossed
 from .helpers import wait_until
 from .workers import Workers
 
@@ -28,8 +29,7 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["", "preload"])
-@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize(("wait", "options"), crossed(list(WAITS), {"": (), "preload": ("--preload",)}))
 def test_a_worker_ends_with_the_place_and_the_fix_where_its_module_waits(
     workers: Workers, tmp_path: Path, wait: str, options: tuple[str, ...]
 ) -> None:

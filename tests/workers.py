@@ -11,10 +11,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from signal import Signals
@@ -24,7 +27,7 @@ import pytest
 
 from .helpers import wait_until
 
-__all__ = ["ROOT", "Supervisor", "Workers", "running_workers", "worker_logs", "workers"]
+__all__ = ["ROOT", "Supervisor", "Workers", "running_workers", "take_terminal", "worker_logs", "workers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What stands in the log when workers are in service: the last line of the banner, or all of it in a JSON log.
@@ -221,6 +224,12 @@ class Workers:
                     faults.append(f"The supervisor (pid {supervisor.pid}) left {left}:\n{supervisor.log}")
         self.all.clear()
         assert not faults, "\n".join(faults)
+
+
+def take_terminal(terminal: int) -> None:
+    """Make a process that begins a session hear of its terminal, of the end of it too where tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 @contextlib.contextmanager

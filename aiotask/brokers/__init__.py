@@ -15,6 +15,7 @@ from .technology import (
     DUE_NOW,
     ENTRY_POINTS,
     GRAPHS,
+    HIDES,
     HISTORY,
     LIMITS,
     MOVE,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .audit import Audit
     from .due_now import DueNow
     from .graphs import Graphs
+    from .hides import Hides
     from .history import History
     from .moving import Moving
     from .schedules import Schedules
@@ -50,6 +52,7 @@ __all__ = [
     "due_now_of",
     "features",
     "graphs_of",
+    "hides_of",
     "history_of",
     "inspect",
     "inspect_graphs",
@@ -187,6 +190,16 @@ def audit_of(broker: Broker) -> Audit:
     """
     require(broker.url, AUDIT, "A list of what people have done")
     return cast("Audit", broker)
+
+
+def hides_of(broker: Broker) -> Hides:
+    """The broker, with the verbs that keep what an app hides from people.
+
+    Raises:
+        ConfigError: the broker lacks these verbs.
+    """
+    require(broker.url, HIDES, "A list of hidden arguments")
+    return cast("Hides", broker)
 
 
 def due_now_of(broker: Broker) -> DueNow:

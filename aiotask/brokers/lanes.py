@@ -39,10 +39,10 @@ __all__ = [
     "is_parked",
     "kind_of_requeue",
     "lane_of",
+    "lane_order",
     "line_of",
     "need_of",
     "parked_lane",
-    "place_order",
     "queue_of",
     "suspect_lanes",
 ]
@@ -149,14 +149,12 @@ def queue_of(lane: str) -> str:
     return lane.split(":", 2)[1] if is_line(lane) else lane.removeprefix("q:").rpartition(":")[0]
 
 
-def place_order(place: str) -> tuple[int | str, ...]:
-    """What the places of jobs (``LANE|ENTRY``) are sorted by: suspects, then in the order in which jobs are claimed, at
-    last parked ones; within these by queue, or by need, and by age."""
-    lane, _, entry = place.partition("|")
-    age = (int(part) if part.isdecimal() else 0 for part in entry.split("-"))
+def lane_order(lane: str) -> tuple[int | str, ...]:
+    """What lanes are sorted by in lists of jobs: those of suspects, then in the order in which jobs are claimed, then
+    those of parked jobs; within these by queue, or by need. No two lanes are equal, whatever their names are."""
     if is_parked(lane):
-        return (1, need_of(lane), *age)
-    return (0, _LISTED.find(lane[-1:]), queue_of(lane), *age)
+        return (1, need_of(lane), lane)
+    return (0, _LISTED.find(lane[-1:]), queue_of(lane), lane)
 
 
 _LISTED = SUSPECT + "".join(KINDS) + ADMITTED

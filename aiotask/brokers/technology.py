@@ -21,6 +21,7 @@ __all__ = [
     "ENTRY_POINTS",
     "EXPIRY",
     "GRAPHS",
+    "HIDES",
     "HISTORY",
     "LIMITS",
     "METRICS",
@@ -66,6 +67,8 @@ METRICS = "metrics"
 PROCESSES = "processes"
 #: Feature: what people have done is kept, with the verbs of ``audit.Audit``.
 AUDIT = "audit"
+#: Feature: what an app hides from people is kept, with the verbs of ``hides.Hides``.
+HIDES = "hides"
 #: Feature: jobs may emit items and report progress while they run, with the verbs of ``streams.Streams``.
 STREAMS = "streams"
 

@@ -1,12 +1,14 @@
-"""The schedules that a worker process declares."""
+"""What a worker process declares of its apps: schedules, and the arguments that people are not shown."""
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from ..broker import Broker
-from ..brokers import features, schedules_of
-from ..brokers.technology import SCHEDULES
+from ..brokers import features, hides_of, schedules_of
+from ..brokers.technology import HIDES, SCHEDULES
+from ..worker.hiding import tell_hidden
 from ..worker.schedules import Declaring
 from ..worker.worker import Worker
 from .release import Release
@@ -19,11 +21,16 @@ __all__ = ["declare_when_up"]
 async def declare_when_up(
     each: ServedUnit, worker: Worker, broker: Broker, settings: WorkerSettings, release: Release
 ) -> None:
-    """Declare the schedules of one app from when its worker is up until cancelled."""
-    app = each.app
-    if each.unit.rows is not None or SCHEDULES not in features(app.url):
+    """Declare what one app has to declare from when its worker is up until cancelled."""
+    app, offered = each.app, features(each.app.url)
+    if each.unit.rows is not None:
         return
     await worker.up.wait()
-    generation = partial(release.generation, f"{app.name} {app.url}")
     by = " ".join(settings.apps)
-    await Declaring(schedules_of(broker), by, generation, app.declarations, worker.enlisted).run()
+    async with asyncio.TaskGroup() as group:
+        if HIDES in offered:
+            group.create_task(tell_hidden(hides_of(broker), by, app.hidden, replaces=True))
+        if SCHEDULES in offered:
+            generation = partial(release.generation, f"{app.name} {app.url}")
+            declaring = Declaring(schedules_of(broker), by, generation, app.declarations, worker.enlisted)
+            group.create_task(declaring.run())

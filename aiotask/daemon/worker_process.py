@@ -277,7 +277,12 @@ class WorkerProcess:
                 *(self._lane, resources.board, self._seats, self._solitude, hooks, self._until, self._declarer),
                 resources.vitals.is_drained,
             ),
-            EventLog("aiotask", log_args=settings.log_args, log_tracebacks=settings.log_tracebacks),
+            EventLog(
+                "aiotask",
+                log_args=settings.log_args,
+                log_tracebacks=settings.log_tracebacks,
+                hides=each.app.hidden.shown if settings.log_args else None,
+            ),
             max_jobs=round(settings.max_jobs_per_child * jitter) or 1 if settings.max_jobs_per_child else None,
             sink=partial(resources.board.metrics.add, each.facts.label),
         )

@@ -19,6 +19,9 @@ from .tracebacks import Tracebacks
 
 __all__ = ["EventLog", "JobEvent", "counted", "in_words", "plain"]
 
+#: Takes the name of a task and the arguments of a call, and returns these with dots for what is hidden.
+Hides = Callable[[str, Sequence[Any], Mapping[str, Any]], tuple[Sequence[Any], Mapping[str, Any]]]
+
 #: Characters of arguments and of an error that fit into a line.
 ARGUMENTS_LENGTH = 200
 DETAIL_LENGTH = 500
@@ -85,15 +88,23 @@ class EventLog:
     Args:
         name: of the logger.
         log_args: show arguments of jobs (bounded); otherwise they never reach the log.
+        hides: takes the name of a task and the arguments of a call, and returns these with dots for what is hidden.
         log_tracebacks: show the traceback of a run that failed.
         per_second: lines of one kind of event in one second.
     """
 
     def __init__(
-        self, name: str = "aiotask", *, log_args: bool = False, log_tracebacks: bool = True, per_second: int = 100
+        self,
+        name: str = "aiotask",
+        *,
+        log_args: bool = False,
+        log_tracebacks: bool = True,
+        per_second: int = 100,
+        hides: Hides | None = None,
     ) -> None:
         self._logger = logging.getLogger(name)
         self._log_args = log_args
+        self._hides = hides
         self._tracebacks = Tracebacks() if log_tracebacks else None
         self._per_second = per_second
         self._own = max(1, per_second // 20)
@@ -143,7 +154,7 @@ class EventLog:
             self._left[kind] -= 1
             self._logged[kind][task] = count
             if self._logger.isEnabledFor(_STYLES[kind].level):
-                shown = _arguments(*arguments) if arguments is not None and self._log_args else ""
+                shown = self._arguments(task, *arguments) if arguments is not None and self._log_args else ""
                 facts: dict[str, Any] = {"event": kind.value, "id": id or "?", "task": task, "attempt": attempt}
                 facts |= {"queue": queue, "late": _seconds(late), "took": _seconds(took)}
                 facts |= {"arguments": shown, "detail": detail, "worker": worker, "stack": stack}
@@ -157,6 +168,9 @@ class EventLog:
         self._crowded = True
         if detail:
             self._last[kind, task] = detail
+
+    def _arguments(self, task: str, positional: Sequence[object], keyword: Mapping[str, object]) -> str:
+        return _arguments(*(self._hides(task, positional, keyword) if self._hides else (positional, keyword)))
 
     def slow(
         self,

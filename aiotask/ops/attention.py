@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
 from ..log.events import in_words
 from ..values.report import LostHost
 from .hosts import SILENT, drained, lost_words, skews
+from .pauses import resume_command
 
 __all__ = ["Attention", "attention_of"]
 
@@ -20,6 +22,8 @@ _FULL = 0.9
 _STILL = 1.0
 #: Seconds by which the clock of a host is off before people are told.
 _SKEWED = 2.0
+#: What to do where not everything runs the same.
+_BEHIND_FIX = "Finish the deploy, or stop what was left behind: aiotask workers shows the releases."
 #: Finished jobs that wait for a recorder, above which the history is behind.
 _BEHIND = 10_000
 
@@ -34,9 +38,12 @@ class Attention(NamedTuple):
     rest: str
     #: What to do about it; empty: the pages say it.
     fix: str = ""
-    #: What it is about: ``queue``, ``task``, ``all``, ``parked``, ``workers``, ``server`` or ``history``; its name.
+    #: What it is about: ``queue``, ``task``, ``all``, ``job``, ``parked``, ``workers``, ``server``, ``dead``,
+    #: ``aside``, ``limits`` or ``history``; its name.
     kind: str = ""
     name: str = ""
+    #: The verb that ends it, for faces that can do it: ``resume``, or none.
+    verb: str = ""
 
 
 def attention_of(
@@ -47,6 +54,7 @@ def attention_of(
     unrecorded: int,
     aside: int,
     hosts: Sequence[dict[str, Any]] = (),
+    errors: Sequence[dict[str, Any]] = (),
     lost: Sequence[LostHost] = (),
     by_hand: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Attention]:
@@ -56,17 +64,19 @@ def attention_of(
         unrecorded: finished jobs that wait for a recorder.
         aside: messages that were set aside, since they were no jobs of this app.
         hosts: as ``hosts.read_hosts`` describes them.
+        errors: the newest dead letters, as ``letters.by_error`` groups them.
         lost: hosts that were lost lately.
         by_hand: what each limit allows whose numbers were set by hand.
     """
     found = [
-        *_about_workers(stats, workers),
+        *_about_workers(stats, workers, hosts),
         *_about_queues(stats, workers),
         *_about_hosts(hosts),
         *(_about_lost(each) for each in lost),
         *(_about_pause(pause, stats) for pause in pauses),
         *(_about_limit(name, allows, stats) for name, allows in by_hand.items()),
         *_about_server(facts),
+        *_about_letters(stats, errors),
         *_about_backlogs(stats, pauses, unrecorded, aside),
     ]
     return sorted(found, key=lambda each: not each.is_bad)
@@ -80,21 +90,25 @@ def _oldest(queue: QueueInfo) -> str:
     return f"; the oldest for {in_words(queue.oldest)}" if queue.oldest is not None else ""
 
 
-def _about_workers(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attention]:
+def _about_workers(stats: Stats, workers: Sequence[WorkerInfo], hosts: Sequence[dict[str, Any]]) -> list[Attention]:
     unfinished = stats.pending + stats.scheduled + stats.running
     if not workers and unfinished:
         rest = f"and {_jobs(unfinished)} {'is' if unfinished == 1 else 'are'} not finished."
         return [Attention(True, "No worker is live", rest, "Start one: aiotask worker your.module", "workers")]
+    if any(host["age"] is not None for host in hosts):
+        # Hosts that report say so themselves.
+        return []
     releases = sorted({str(each.facts.get("release", "?")) for each in workers})
     pythons = sorted({str(each.facts.get("python", "?")) for each in workers} - {"?"})
     minor = sorted({".".join(python.split(".")[:2]) for python in pythons})
     found = []
     if len(releases) > 1:
         rest = f"({', '.join(releases)}): a deploy is on its way, or a host was left behind."
-        found.append(Attention(False, "Workers of different releases are live", rest, kind="workers"))
+        found.append(Attention(False, "Workers of different releases are live", rest, _BEHIND_FIX, "workers"))
     if len(minor) > 1:
         rest = f"({', '.join(minor)}): what was pickled by value runs only where the versions agree."
-        found.append(Attention(False, "Workers of different versions of Python are live", rest, kind="workers"))
+        what = "Workers of different versions of Python are live"
+        found.append(Attention(False, what, rest, _BEHIND_FIX, "workers"))
     return found
 
 
@@ -106,7 +120,8 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
         name = host["machine"] or host["host"]
         if host["age"] > SILENT:
             rest = f"has not been heard of for {in_words(host['age'])}: it is gone, or cannot reach the server."
-            found.append(Attention(True, f"Host {name}", rest, kind="workers"))
+            fix = "Look at that machine; its jobs run elsewhere once its lease is over."
+            found.append(Attention(True, f"Host {name}", rest, fix, "workers"))
             continue
         if abs(ahead := host["ahead"]) >= _SKEWED:
             way = "ahead of" if ahead > 0 else "behind"
@@ -119,9 +134,10 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
         found += [_about_still(name, host, each) for each in host["processes"] if each["still"] >= _STILL]
         # Processes that have just begun do not serve yet.
         if host["wanted"] > host["serving"] and host["exits"] and not host["stopping"]:
-            rest = f"serve on {name}; the others start again or keep dying (see its log)."
-            found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, kind="workers"))
-    return [*found, *(Attention(False, sentence, "", kind="workers") for sentence in skews(hosts))]
+            rest = f"serve on {name}; the others start again or keep dying."
+            fix = "The log of that worker says why its processes ended; aiotask workers counts them."
+            found.append(Attention(True, f"{host['serving']} of {host['wanted']} workers", rest, fix, "workers"))
+    return [*found, *(Attention(False, sentence, "", _BEHIND_FIX, "workers") for sentence in skews(hosts))]
 
 
 def _about_lost(host: LostHost) -> Attention:
@@ -134,9 +150,10 @@ def _about_still(name: str, host: dict[str, Any], process: dict[str, Any]) -> At
     what = f"Worker {process['pid']} on {name} has stood still for {in_words(process['still'])}"
     own = next((job for job in host["running"] if job["pid"] == process["pid"] and job["blocks"]), None)
     if own is None:
-        return Attention(True, what, "and no async task is known to block it.", kind="workers")
+        rest = "and no async task is known to block it."
+        return Attention(True, what, rest, "See where it stands: aiotask stack", "workers")
     rest = f"in {own['task']}: an async task blocks its event loop."
-    return Attention(True, what, rest, kind="job", name=own["id"])
+    return Attention(True, what, rest, f"See where it stands: aiotask stack {own['id']}", "job", own["id"])
 
 
 def _about_queues(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attention]:
@@ -155,17 +172,21 @@ def _about_queues(stats: Stats, workers: Sequence[WorkerInfo]) -> list[Attention
 
 
 def _about_pause(pause: Pause, stats: Stats) -> Attention:
+    since = f"for {in_words(max(0.0, time.time() - pause.at))}" if pause.at else ""
     by = f" by {pause.by}" if pause.by else ""
     why = f" ({pause.why})" if pause.why else ""
+    fix = f"If it is no longer needed: {resume_command(pause)}"
     if pause.queue:
         queue = next((each for each in stats.queues if each.name == pause.queue), QueueInfo(pause.queue))
-        rest = f"{by}{why}, and {_jobs(queue.pending)} wait{'s' if queue.pending == 1 else ''}{_oldest(queue)}."
-        return Attention(False, f"Queue {pause.queue} is paused", rest.lstrip(), kind="queue", name=pause.queue)
+        rest = f"{since}{by}{why}, and {_jobs(queue.pending)} wait{'s' if queue.pending == 1 else ''}{_oldest(queue)}."
+        what = f"Queue {pause.queue} has been paused"
+        return Attention(False, what, rest.lstrip(), fix, "queue", pause.queue, "resume")
     if not pause.task:
-        return Attention(False, "Everything is paused", f"{by}{why}; {_jobs(stats.pending)} wait.".lstrip(), kind="all")
+        rest = f"{since}{by}{why}; {_jobs(stats.pending)} wait{'s' if stats.pending == 1 else ''}."
+        return Attention(False, "Everything has been paused", rest.lstrip(), fix, "all", verb="resume")
     where = f" where {pause.where}" if pause.where else ""
-    rest = f"{where}{by}{why}; its jobs are parked.".lstrip()
-    return Attention(False, f"Task {pause.task} is paused", rest, kind="task", name=pause.task)
+    rest = f"{since}{where}{by}{why}; its jobs are parked.".lstrip()
+    return Attention(False, f"Task {pause.task} has been paused", rest, fix, "task", pause.task, "resume")
 
 
 def _about_limit(name: str, allows: str, stats: Stats) -> Attention:
@@ -182,9 +203,25 @@ def _about_server(facts: ServerFacts) -> list[Attention]:
         share = round(100 * facts.memory_used / facts.memory_limit)
         does = f"drops jobs ({facts.evicts})" if facts.evicts else "refuses new jobs"
         rest = f"of the server's memory is used; when it is full, the server {does}."
-        found.append(Attention(True, f"{share} %", rest, kind="server"))
+        fix = "Raise maxmemory, keep results for a shorter time (result_ttl), or use ignore_result."
+        found.append(Attention(True, f"{share} %", rest, fix, "server"))
     found += [Attention(False, warning, "", kind="server") for warning in facts.warnings]
     return found
+
+
+def _about_letters(stats: Stats, errors: Sequence[dict[str, Any]]) -> list[Attention]:
+    """The jobs that were given up lately: those of long ago are counted elsewhere."""
+    number = sum(each["lately"] for each in errors)
+    if not number:
+        return []
+    most = max(errors, key=lambda each: int(each["lately"]))
+    of = "" if most["lately"] == number else f"{most['lately']:,} of them "
+    rest = (
+        f"{'was' if number == 1 else 'were'} given up in the last hour, {of}by {most['error']} in {most['task']}; "
+        f"there {'is' if stats.dead == 1 else 'are'} {stats.dead:,} dead letter{'' if stats.dead == 1 else 's'} in all."
+    )
+    fix = "See why: aiotask dead list. Then run them again: aiotask dead replay, or remove them: aiotask dead delete."
+    return [Attention(False, _jobs(number), rest, fix, "dead")]
 
 
 def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, aside: int) -> list[Attention]:
@@ -195,12 +232,21 @@ def _about_backlogs(stats: Stats, pauses: Sequence[Pause], unrecorded: int, asid
             f"wait{'s' if one else ''} for a worker that can run {'it' if one else 'them'}: none that is live knows "
             f"{'its' if one else 'their'} task, or has {'its' if one else 'their'} Python."
         )
-        found.append(Attention(True, _jobs(stats.parked), rest, "Start a worker with this code.", "parked"))
+        found.append(
+            Attention(
+                True,
+                _jobs(stats.parked),
+                rest,
+                "Start a worker with this code; what each needs: aiotask jobs --status parked",
+                "parked",
+            )
+        )
     if unrecorded > _BEHIND:
         rest = "wait to be recorded: the history is behind, or no worker with --result-db is live."
-        found.append(Attention(False, f"{unrecorded:,} finished jobs", rest, kind="history"))
+        fix = "Run a worker with --result-db; if one runs, its log says why it does not record."
+        found.append(Attention(False, f"{unrecorded:,} finished jobs", rest, fix, "history"))
     if aside:
         rest = "set aside: their seal is missing or wrong, so they were not run."
         what = "1 message was" if aside == 1 else f"{aside:,} messages were"
-        found.append(Attention(True, what, rest, "Do all sides have the same AIOTASK_SECRET? See aiotask doctor."))
+        found.append(Attention(True, what, rest, "Give every sender and worker the same AIOTASK_SECRET.", "aside"))
     return found

@@ -6,19 +6,23 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from ..app import App
 from ..broker import Broker
-from ..brokers import connect, inspect, namespaces
+from ..brokers import connect, features, hides_of, inspect, namespaces
+from ..brokers.hides import decode_hidden
 from ..brokers.sql import connect as connect_rows
 from ..brokers.sql.address import DatabaseAddress, shown_address, with_timeout
 from ..brokers.sql.facts import RowFacts
+from ..brokers.technology import HIDES
 from ..embedded import server as embedded
 from ..errors import ConfigError
 from ..inspector import Inspector
+from ..parts.hiding import words_hidden
+from ..values.hidden import Hidden
 
 __all__ = ["Connection", "Place", "apps_at", "inspectors", "is_idle", "open_app", "reach", "rows_in", "without_idle"]
 
@@ -62,6 +66,7 @@ class Connection:
         address: of the broker or database, without its password.
         secrets: unseal what the inspector shows.
         app: the sending side of the app; None: these are rows, which commands do not send.
+        hidden: the arguments that are shown as dots, as far as it was known when this was opened.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Connection:
     inspector: Inspector
     broker: Broker
     app: App | None = None
+    hidden: Hidden = field(default_factory=Hidden)
 
     @property
     def label(self) -> str:
@@ -119,9 +125,22 @@ async def open_app(app: App) -> AsyncIterator[Connection]:
     broker = connect(app.url, app.name)
     try:
         await broker.open()
-        yield Connection(app.name, app.broker_url, app.secrets, inspect(broker), broker, app)
+        hidden = await hidden_by(app, broker)
+        yield Connection(app.name, app.broker_url, app.secrets, inspect(broker), broker, app, hidden)
     finally:
         await broker.close()
+
+
+def hidden_here() -> Hidden:
+    """The arguments that every app hides, and those in ``AIOTASK_HIDE``."""
+    return Hidden().with_words(words_hidden(()))
+
+
+async def hidden_by(app: App, broker: Broker) -> Hidden:
+    """The arguments that an app hides: as its object here knows, and as its workers have told the broker."""
+    if HIDES not in features(broker.url):
+        return app.hidden
+    return decode_hidden((await hides_of(broker).hidden()).values()).joined(app.hidden)
 
 
 def reach(database: str) -> str:
@@ -155,7 +174,8 @@ async def _open_rows(name: str, facts: RowFacts) -> AsyncIterator[Connection]:
     broker = connect_rows(msgspec.structs.replace(facts, secret=secret), name)
     try:
         await broker.open()
-        yield Connection(name, shown_address(facts.address), (secret,), inspect(broker), broker)
+        hidden = hidden_here()
+        yield Connection(name, shown_address(facts.address), (secret,), inspect(broker), broker, None, hidden)
     finally:
         await broker.close()
 

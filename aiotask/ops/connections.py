@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..app import App
 from ..errors import AiotaskError, ConfigError
 from ..inspector import Stats
-from .connection import Connection, Place, apps_at, open_app, rows_in
+from .connection import Connection, Place, apps_at, hidden_by, open_app, rows_in
 
 __all__ = ["Connections"]
 
@@ -28,11 +30,13 @@ class Connections:
     Args:
         place: where to look, and which app; None: ``app`` alone.
         app: an app of this process, with its own secret.
+        hide: further parts of names of arguments that are shown as dots.
     """
 
-    def __init__(self, place: Place | None = None, app: App | None = None) -> None:
+    def __init__(self, place: Place | None = None, app: App | None = None, hide: Collection[str] = ()) -> None:
         self._place = place
         self._app = app
+        self._hide = hide
         self._stack = AsyncExitStack()
         self._opened: dict[str, Connection] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -69,7 +73,12 @@ class Connections:
             # What is open is asked all the same: it says better what is wrong.
             return
         for app in apps:
-            if app.name not in self._opened:
+            if app.name in self._opened:
+                known = self._opened[app.name]
+                # Whoever asks for more is told what is wrong with the server.
+                with contextlib.suppress(AiotaskError):
+                    self._add(replace(known, hidden=await hidden_by(app, known.broker)))
+            else:
                 self._add(await self._stack.enter_async_context(open_app(app)))
         place = self._place
         if place is not None and place.database and not any(each.app is None for each in self._opened.values()):
@@ -81,7 +90,8 @@ class Connections:
         return await apps_at(self._place, "") if self._place.has_broker else []
 
     def _add(self, connection: Connection) -> None:
-        self._opened[connection.label] = connection
+        hidden = connection.hidden.with_words(self._hide)
+        self._opened[connection.label] = replace(connection, hidden=hidden)
 
     async def close(self) -> None:
         if self._loop is asyncio.get_running_loop():

@@ -19,6 +19,7 @@ from ..job import Job, More, decode_job
 from ..outcome import decode_outcome
 from ..tasks.limits import key_words
 from ..values.flow import unpack_ids
+from ..values.hidden import Hidden
 from ..wire.plaintext import plain_text
 from ..wire.seal import Sealer
 from .connection import Connection
@@ -93,15 +94,23 @@ def describe_sealed(connection: Connection, sealed: bytes) -> dict[str, Any]:
         "retries": job.retries,
         "timeout": job.timeout,
         "result_ttl": job.result_ttl,
-        "arguments": json.loads(plain_text(job.body)),
+        "arguments": connection.hidden.call(json.loads(plain_text(job.body)), job.task),
     }
     if more.limit:
         described["limit"] = key_words(more.limit, job.task)
     if more.parent:
         described["parent"] = more.parent
+    if trace := _trace_id(more):
+        described["trace"] = trace
     if more.flow is not None:
         described |= {"graph": more.flow.graph, "deps": unpack_ids(more.flow.upstream)[:MOST_DEPS]}
     return described
+
+
+def _trace_id(more: More) -> str:
+    """The id of the trace that a job is part of, as its header ``traceparent`` says; empty: it has none."""
+    parts = str((more.headers or {}).get("traceparent", "")).split("-")
+    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
 
 def _expires_at(job: Job, more: More) -> float | None:
@@ -130,7 +139,7 @@ def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     if outcome.graph:
         found["graph"] = outcome.graph
     if outcome.value is not None:
-        found["value"] = json.loads(plain_text(outcome.value))
+        found["value"] = connection.hidden.value(json.loads(plain_text(outcome.value)))
     if outcome.error is not None:
         found["error"] = f"{outcome.error.type.removeprefix('builtins.')}: {outcome.error.message}"
         found["traceback"] = outcome.error.traceback
@@ -157,10 +166,11 @@ def describe_worker(worker: WorkerInfo) -> dict[str, Any]:
 # ---- what is in the history file
 
 
-def describe_record(record: JobRecord) -> dict[str, Any]:
+def describe_record(record: JobRecord, hidden: Hidden) -> dict[str, Any]:
     """A finished job: the columns of the history file without the sealed bytes."""
     row = {name: value for name, value in asdict(record).items() if name not in ("job", "outcome")}
-    return row | {name: read_json(row[name]) for name in ("arguments", "result", "trail")}
+    row |= {name: read_json(row[name]) for name in ("arguments", "result", "trail")}
+    return row | {"arguments": hidden.call(row["arguments"], row["task"]), "result": hidden.value(row["result"])}
 
 
 def read_json(text: str | None) -> Any:

@@ -14,7 +14,7 @@ from ..job import decode_job
 from ..outcome import decode_outcome
 from ..results.graph import Graph
 from ..wire.seal import Sealer
-from .connection import Connection, Place, inspectors
+from .connection import Connection, Place, hidden_here, inspectors
 from .jobs import in_history
 from .paging import page_of_all
 
@@ -106,7 +106,7 @@ async def read_graph(id: str, place: Place, db: str | None) -> FoundGraph:
     async with inspectors(place) as opened:
         if (found := await _in_one_of(opened, id)) is not None:
             return found
-        record, where = await in_history(id, place.name, db)
+        record, where = await in_history(id, place.name, db, hidden_here())
         graph = (record or {}).get("graph") or ""
         if graph and (found := await _in_one_of(opened, graph)) is not None:
             return found

@@ -13,8 +13,9 @@ from ..errors import AiotaskError, ConfigError, ResultExpired
 from ..history.resultdb import ResultDB
 from ..inspector import JobFilter, JobInfo
 from ..job import FINAL, Status, keyed_id
+from ..values.hidden import Hidden
 from ..values.unique import unique_id
-from .connection import Connection, Place, inspectors
+from .connection import Connection, Place, hidden_here, inspectors
 from .describe import describe_job, describe_record
 from .limits import why_in_line
 from .pauses import pause_awaited
@@ -125,17 +126,17 @@ def is_newest_first(wanted: JobFilter, order: str) -> bool:
 
 
 def order_words(status: Status | None, *, newest: bool) -> str:
-    """In which order unfinished jobs of a status are listed, as the rest of a sentence."""
+    """In which order unfinished jobs of a status are listed, in words."""
     if status is Status.FAILED:
-        return "the latest first"
+        return "latest first"
     if status in (Status.SCHEDULED, Status.RETRYING):
         return "by due time"
     if status is Status.WAITING:
         return "graph by graph"
     if status is Status.RUNNING:
-        return "in the order in which they were claimed"
-    first = "the newest first" if newest else "in the order in which they are claimed"
-    return first if status is not None else f"{first}; then scheduled ones by due time, and those that wait for others"
+        return "as they were claimed"
+    first = "newest first" if newest else "as they are claimed"
+    return first if status is not None else f"{first}, then by due time"
 
 
 async def _exactly(connection: Connection, wanted: JobFilter) -> dict[str, Any] | None:
@@ -182,8 +183,10 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
     Raises:
         ResultExpired: the job is in none of them.
     """
+    hidden = hidden_here()
     async with inspectors(place) as opened:
         for each in opened:
+            hidden = hidden.joined(each.hidden)
             info = await each.inspector.job(id)
             if info is not None:
                 described = describe_job(each, info) | await columns_of(each, id)
@@ -195,7 +198,7 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
                     described["checkpoint"] = saved
                 why = await _why(each, info, described.get("queue", ""))
                 return described | ({"why": why} if why else {})
-    found, where = await in_history(id, place.name, db)
+    found, where = await in_history(id, place.name, db, hidden)
     if found is not None:
         return found
     raise ResultExpired(f'No job "{id}" is known: {place.why_unknown}. {where}')
@@ -245,10 +248,11 @@ async def columns_of(connection: Connection, id: str) -> dict[str, Any]:
     """The failed runs of a row, and the columns that are the user's; of a task nothing."""
     if connection.app is not None:
         return {}
-    return await cast("RowInspector", connection.inspector).columns(id)
+    found = await cast("RowInspector", connection.inspector).columns(id)
+    return {name: connection.hidden.value(each) for name, each in found.items()}
 
 
-async def in_history(id: str, name: str | None, db: str | None) -> tuple[dict[str, Any] | None, str]:
+async def in_history(id: str, name: str | None, db: str | None, hidden: Hidden) -> tuple[dict[str, Any] | None, str]:
     """The job as the history file has it, if there is one; and where the job was looked for, as a sentence."""
     try:
         history = ResultDB(db)
@@ -263,7 +267,7 @@ async def in_history(id: str, name: str | None, db: str | None) -> tuple[dict[st
         return None, f"The history file could not be read: {error}"
     if record is None or name not in (None, record.app):
         return None, f'It is not in the history file "{history.path}" either.'
-    found = describe_record(record)
+    found = describe_record(record, hidden)
     # The fields are named as those of a job on the server.
     for there, here in (("attempts", "attempt"), ("result", "value")):
         found[here] = found.pop(there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,20 @@ from .describe import describe_letter
 from .jobs import address_of, columns_of
 from .paging import merged
 
-__all__ = ["Done", "Filter", "Picked", "Verb", "move_ids", "move_picked", "pick", "read_letter", "read_page"]
+__all__ = [
+    "GROUPED",
+    "OWN_ERRORS",
+    "Done",
+    "Filter",
+    "Picked",
+    "Verb",
+    "by_error",
+    "move_ids",
+    "move_picked",
+    "pick",
+    "read_letter",
+    "read_page",
+]
 
 Verb = Literal["replay", "delete"]
 #: The ids of letters in one app.
@@ -25,6 +39,10 @@ Picked = tuple[Connection, list[str]]
 
 #: Facts of letters read per call, and letters moved per call.
 _PAGE, _BATCH = 500, 50
+#: Letters that are grouped by their errors: the newest ones; and seconds within which a job was given up lately.
+GROUPED, _LATELY = 5_000, 3_600.0
+#: In front of the names of errors that aiotask makes.
+OWN_ERRORS = "aiotask.errors."
 #: An id behind which no other id comes.
 _HIGHEST = "\U0010ffff"
 
@@ -69,6 +87,27 @@ class Done:
 
 
 # ---- reading
+
+
+async def by_error(connection: Connection) -> list[dict[str, Any]]:
+    """The newest dead letters by error and task: the most frequent first; ``lately``: those of the last hour."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    now = time.time()
+    for each in await connection.inspector.letters(None, GROUPED):
+        error, _, message = (each.error or "?").removeprefix(OWN_ERRORS).partition(": ")
+        first = {
+            "error": error,
+            "task": each.task or "?",
+            "message": message,
+            "number": 0,
+            "lately": 0,
+            "latest": each.at,
+            "line": (),
+        }
+        group = groups.setdefault((error, each.task), first)
+        group["number"] += 1
+        group["lately"] += each.at > now - _LATELY
+    return sorted(groups.values(), key=lambda group: (-group["number"], -group["latest"]))
 
 
 async def read_page(place: Place, wanted: Filter, after: str, limit: int) -> list[dict[str, Any]]:

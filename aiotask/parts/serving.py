@@ -56,6 +56,7 @@ class Serving:
         @property
         def serializer(self) -> Serializer: ...
         def _declaring(self, enlisted: asyncio.Event) -> AbstractAsyncContextManager[None]: ...
+        def _hiding(self) -> AbstractAsyncContextManager[None]: ...
 
         @property
         def secrets(self) -> tuple[str, ...]: ...
@@ -184,6 +185,7 @@ class Serving:
                     until=until,
                 ) as worker,
                 self._declaring(worker.enlisted),
+                self._hiding(),
             ):
                 yield worker
         finally:

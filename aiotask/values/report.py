@@ -75,7 +75,7 @@ class HostReport(msgspec.Struct, frozen=True):
     #: Since when the host takes no new jobs (Unix seconds, by the broker's clock; 0: it takes them), and who wants so.
     drained_at: float = 0.0
     drained_by: str = ""
-    #: Unix seconds of the clock of the host as it reported; and by how many seconds that is ahead of the broker's clock,
+    #: Unix seconds of the clock of the host as it reported; and by how many seconds that is ahead of the broker's,
     #: as those see who read the report.
     time: float = 0.0
     ahead: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -41,7 +41,7 @@ def _charts(data: Mapping[str, Any], names: Sequence[tuple[str, str, str]], widt
     return lines
 
 
-def queue(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def queue(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found, pause, chosen = data["queue"], data["pause"], range_of(given)
     page = Page(data["title"], choices=("range", tuple(RANGES), chosen))
     page.subject = Row("queue", data["name"], is_paused=pause is not None)
@@ -87,7 +87,7 @@ def queue(data: Mapping[str, Any], width: int, given: Given, hide: Collection[st
     return page
 
 
-def task(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def task(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found, times, chosen = data["task"], data["times"], range_of(given)
     page = Page(data["title"], choices=("range", tuple(RANGES), chosen))
     is_paused = any(not pause.where for pause in found.pauses)
@@ -162,7 +162,7 @@ def _deploy(page: Page, deploy: Mapping[str, Any] | None, width: int) -> None:
 # ---- hosts, schedules, limits, graphs, the audit
 
 
-def host(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def host(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found = data["host"]
     page = Page(data["title"], subject=Row("host", found["host"], is_paused=bool(found.get("drained_at"))))
     if found.get("is_silent"):
@@ -203,7 +203,7 @@ def host(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str
     return page
 
 
-def schedule(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def schedule(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found = data["schedule"]
     page = Page(data["title"], subject=Row("schedule", data["name"], is_paused=bool(found["paused"])))
     page.add(cell("‖ paused", "yellow") if found["paused"] else cell("▸ runs", "green"))
@@ -239,7 +239,7 @@ def schedule(data: Mapping[str, Any], width: int, given: Given, hide: Collection
 _KEYS = (Column("key", cut="end"), Column("running", right=True), Column("waiting", right=True))
 
 
-def limit(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def limit(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found = data["limit"]
     page = Page(data["title"], subject=Row("limit", found["name"]))
     if found["declared"] is not None:
@@ -272,7 +272,7 @@ def limit(data: Mapping[str, Any], width: int, given: Given, hide: Collection[st
     return page
 
 
-def graph(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def graph(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     info = data["graph"].info
     page = Page(data["title"], subject=Row("graph", data["id"]))
     if info is not None:

@@ -17,7 +17,7 @@ from .page import cell, paragraph
 __all__ = ["Ask", "Fill", "Keys"]
 
 #: Characters of a text that is filled in, at most.
-_LONGEST = 200
+_LONGEST = 300
 _WIDTH = 70
 #: Characters of labels up to which they stand beside what is filled in.
 _BESIDE = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -31,10 +31,10 @@ def link(view: str, name: object) -> Row:
     return Row("", str(name), Where(view, str(name)))
 
 
-def _call(page: Page, title: str, value: Any, hide: Collection[str], width: int) -> None:
+def _call(page: Page, title: str, value: Any, width: int) -> None:
     page.gap()
     page.add(heading(title))
-    lines = call_lines(value, hide)
+    lines = call_lines(value)
     for name, text in lines:
         page.add(*paragraph(f"{name}={text}" if name else text, width))
     if not lines:
@@ -50,9 +50,9 @@ def _error(page: Page, title: str, error: str, width: int) -> None:
 # ---- jobs and letters
 
 
-def job(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def job(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     """Args:
-    hide: parts of the names of arguments that are dots; None: arguments and results are not shown.
+    shows_values: arguments and results are shown.
     """
     found = data["job"]
     page = Page(data["title"], subject=Row("job", data["id"], status=str(found["status"])))
@@ -70,16 +70,16 @@ def job(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str]
     page.lines += _timeline(data["bars"], width)
     page.gap()
     page.lines += facts(_job_facts(found, data["limit_name"]), width)
-    if hide is None:
+    if not shows_values:
         page.gap()
         page.add(cell("Arguments and results are not shown here.", "dim"))
     elif found.get("arguments") is not None:
-        _call(page, "Arguments", found["arguments"], hide, width)
+        _call(page, "Arguments", found["arguments"], width)
     else:
         page.gap()
         page.add(*paragraph(f"Its arguments are not known here. {found.get('sealed') or ''}", width, "dim"))
-    if found.get("value") is not None and hide is not None:
-        _call(page, "Result", found["value"], hide, width)
+    if found.get("value") is not None and shows_values:
+        _call(page, "Result", found["value"], width)
     if data["error"]:
         _error(page, "Error", data["error"], width)
     _attempts(page, found, width)
@@ -116,6 +116,7 @@ def _job_facts(found: Mapping[str, Any], limit: str) -> list[tuple[str, Text | s
         ("needs", "the end of a pause" if needs.startswith("pause:") else needs, None),
         ("keeps its result", duration(ttl) if ttl is not None else "", None),
         ("sent by", found.get("parent"), link("jobs", found.get("parent"))),
+        ("trace", found.get("trace"), None),
         ("graph", found.get("graph"), link("graphs", found.get("graph"))),
         ("last death", cell(found.get("last_death"), "red"), None),
         ("from", cell(found.get("from"), "dim"), None),
@@ -161,7 +162,7 @@ def _attempts(page: Page, found: Mapping[str, Any], width: int) -> None:
         page.lines += facts([(str(name), cell(each), None) for name, each in columns.items()], width)
 
 
-def letter(data: Mapping[str, Any], width: int, given: Given, hide: Collection[str] | None) -> Page:
+def letter(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found = data["letter"]
     graph_id = str(found.get("graph") or "")
     page = Page(data["title"], subject=Row("letter", data["id"], graph=graph_id))
@@ -182,11 +183,11 @@ def letter(data: Mapping[str, Any], width: int, given: Given, hide: Collection[s
         ("graph", graph_id, link("graphs", graph_id)),
     ]
     page.lines += facts(pairs, width)
-    if hide is None:
+    if not shows_values:
         page.gap()
         page.add(cell("Arguments are not shown here.", "dim"))
     elif data["arguments"] is not None:
-        _call(page, "Arguments", data["arguments"], hide, width)
+        _call(page, "Arguments", data["arguments"], width)
     else:
         page.gap()
         page.add(*paragraph(f"Its arguments cannot be read here. {found.get('sealed') or ''}", width, "dim"))

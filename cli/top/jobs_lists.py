@@ -75,7 +75,7 @@ def jobs(data: Mapping[str, Any], width: int, given: Given) -> Page:
     page.lines += _statuses(data["counts"], chosen, width)
     filtered(page, given)
     if data["order"]:
-        page.add(*paragraph(f"{data['order']}{'  (o changes it)' if data['other_order'] else ''}", width, "dim"))
+        page.add(*paragraph(f"{data['order']}{'  (o turns it)' if data['other_order'] else ''}", width, "dim"))
     page.lines += job_lines(data["jobs"], width) if data["jobs"] else empty("No job matches.", data["note"], width)
     if data["jobs"] and data["note"]:
         page.add(*paragraph(data["note"], width, "dim"))

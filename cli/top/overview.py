@@ -54,9 +54,18 @@ def range_of(given: Mapping[str, str]) -> str:
 def _notice(each: Attention, data: Mapping[str, Any], width: int) -> list[Line]:
     """A sentence on what is wrong; its first line leads to what it is about."""
     glyph, style = ("×", "bold red") if each.is_bad else ("•", "yellow")  # noqa: RUF001
-    texts = paragraph(f"{glyph} {each.what} {each.rest} {each.fix}".strip(), width, style)
     is_paused = each.kind == "all" or (each.kind == "queue" and each.name in data["paused"])
-    views = {"queue": "queues", "task": "tasks", "job": "jobs", "workers": "workers", "history": "history"}
+    # What is paused is resumed with a key.
+    fix = "" if is_paused else each.fix
+    texts = paragraph(f"{glyph} {each.what} {each.rest} {fix}".strip(), width, style)
+    views = {
+        "dead": "dead",
+        "queue": "queues",
+        "task": "tasks",
+        "job": "jobs",
+        "workers": "workers",
+        "history": "history",
+    }
     to = Where(views[each.kind], each.name) if each.kind in views else None
     if each.kind == "parked":
         to = Where("jobs", given={"status": "parked"})

@@ -21,7 +21,7 @@ class Session:
     """Reads pages, and knows which app they are of."""
 
     def __init__(self, place: Place, choices: Choices) -> None:
-        self.connections = Connections(place)
+        self.connections = Connections(place, hide=choices.hide)
         self.choices = choices
         self.visitor = Visitor(operator().name, choices.allow, "top")
         self.runs = Runs()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from aiotask.ops import views
 from aiotask.ops.views.look import Look, NotFound
 from aiotask.ops.views.marks import bulk_mark, word_of
-from aiotask.ops.views.runs import Running
+from aiotask.ops.views.runs import BROKEN_OFF, Running
 from aiotask.ops.views.words import ago_words, count
 
 from . import details, jobs_details, jobs_lists, lists
 from .overview import overview
-from .page import Page, Where, cell, facts, marked
+from .page import Page, Where, cell, facts, marked, paragraph
 
 __all__ = ["VIEWS", "View", "bulk_page", "read_page"]
 
@@ -29,7 +29,7 @@ class View(NamedTuple):
     read: Callable[[Look], Awaitable[dict[str, Any]]]
     build: Callable[[Data, int, Given], Page]
     read_one: Callable[[Look, str], Awaitable[dict[str, Any]]] | None = None
-    build_one: Callable[[Data, int, Given, Collection[str] | None], Page] | None = None
+    build_one: Callable[[Data, int, Given, bool], Page] | None = None
     #: What the list can be filtered by, with an example of each.
     filters: tuple[tuple[str, str, str], ...] = ()
 
@@ -110,8 +110,8 @@ async def read_page(look: Look, where: Where) -> Callable[[int], Page]:
     if read is None or build is None:
         raise NotFound("There is no such view.")
     data = await read(look, where.name)
-    hide = None if look.choices.hide_arguments else look.choices.hide
-    return lambda width: build(data, width, given, hide)
+    shows_values = not look.choices.hide_arguments
+    return lambda width: build(data, width, given, shows_values)
 
 
 def bulk_page(run: Running, width: int) -> Page:
@@ -137,6 +137,8 @@ def bulk_page(run: Running, width: int) -> Page:
         ],
         width,
     )
+    if run.state == "failed":
+        page.add(*paragraph(BROKEN_OFF, width))
     page.gap()
     page.add(cell("C stops it; what is done stays done." if run.state == "running" else "esc leads back.", "dim"))
     return page

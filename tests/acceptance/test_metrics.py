@@ -124,7 +124,10 @@ async def test_minutes_and_metrics_agree_with_what_has_ended(
     assert ask(port, "/metricsx")[0] == 404
 
 
-@pytest.mark.parametrize("keeper_too", [False, True])
+@pytest.mark.parametrize(
+    "keeper_too",
+    [pytest.param(False, marks=pytest.mark.full_only("the other case kills as many workers, and keepers too")), True],
+)
 async def test_processes_that_are_killed_take_a_second_along_at_most(
     workers: Workers, own_server: PrivateServer, app_name: str, keeper_too: bool
 ) -> None:

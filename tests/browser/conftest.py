@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from aiotask import App
 
-from ..helpers import wait_until
 from ..server import PrivateServer
 from ..workers import ROOT, Supervisor, Workers
 from .chromium import Chromium, find_chromium
+from .serving import serving
 
 
 @pytest.fixture(scope="session")
@@ -54,26 +51,5 @@ class Service:
 def service(own_server: PrivateServer, app_name: str, workers: Workers, tmp_path: Path) -> Iterator[Service]:
     env = {"AIOTASK_URL": own_server.url, "TEST_APP": app_name, "AIOTASK_RESULT_DB": str(tmp_path / "history.db")}
     supervisor = workers.start("tests.browser.shop", concurrency=1, env=env, app_dir=ROOT)
-    with socket.socket() as test:
-        test.bind(("127.0.0.1", 0))
-        port = test.getsockname()[1]
-    web = subprocess.Popen(
-        [sys.executable, "-m", "aiotask_cli", "web", "--port", str(port), "--name", app_name],
-        env={**os.environ, **env},
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
-    base = f"http://127.0.0.1:{port}"
-
-    def there() -> bool:
-        try:
-            return httpx.get(f"{base}/healthz").status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    try:
-        wait_until(there, description="the dashboard is there", timeout=60)
+    with serving(app_name, env) as (base, web):
         yield Service(App(app_name, url=own_server.url), base, supervisor, web)
-    finally:
-        web.terminate()
-        web.wait(20)

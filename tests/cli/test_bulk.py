@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from typing import Any
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
 def asked(*arguments: str, url: str) -> Any:
-    done = run(*arguments, "--url", url, "--json", stdin=subprocess.DEVNULL)
+    done = run_command(*arguments, "--url", url, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -54,7 +56,7 @@ def test_nothing_is_done_without_confirmation_or_filter(own_server: PrivateServe
         (["cancel", "--all", "--queue", "tiles"], "--all cannot be combined"),
         (["cancel", "an-id", "--queue", "tiles"], "IDs cannot be combined"),
     ):
-        done = run(*arguments, "--url", url, stdin=subprocess.DEVNULL)
+        done = run_command(*arguments, "--url", url)
         assert done.returncode == 2
         assert done.stderr.startswith("error: Nothing was done: ") and said in done.stderr, done.stderr
     assert len(json.loads(invoke("jobs", "--url", url, "--json").output)) == 3
@@ -107,6 +109,38 @@ def test_a_cancel_that_was_interrupted_is_repeated(own_server: PrivateServer, sh
     [app] = asked("queues", url=url)
     [tiles] = app["queues"]
     assert (tiles["pending"], tiles["scheduled"], tiles["ended"]) == (0, 0, {"CANCELLED": 20_004})
+
+
+def test_a_cancel_whose_server_dies_says_how_far_it_came_and_is_repeated() -> None:
+    server = PrivateServer("--appendonly", "yes", "--appendfsync", "always")
+    server.start()
+    shop = Shop(server.url, "shop")
+    try:
+        for n in range(8_000):
+            shop.render.apply_async(n)
+        shop.render.apply_async(0).blocking.sent()
+        lane = f"aiotask1:{{{shop.app.name}}}:q:tiles:5"
+        command = [sys.executable, "-m", "aiotask_cli", "cancel", "--queue", "tiles", "--url", server.url, "--yes"]
+        started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: server.call("XLEN", lane) < 7_000, description="some jobs are cancelled")
+        server.kill()
+        _, said = started.communicate(timeout=100)
+        server.start()
+        left = server.call("XLEN", lane)
+
+        assert 0 < left < 7_000 and started.returncode == 1, said
+        assert "No answer from the broker" in said and "Repeat the command to go on" in said
+        [seen] = re.findall(r"Broken off after ([0-9,]+) jobs", said)
+        # At most one call was under way whose answer is lost.
+        assert 0 <= 8_001 - left - int(seen.replace(",", "")) <= 50
+        assert asked("cancel", "--queue", "tiles", "--yes", url=server.url)["done"] == left
+        [app] = asked("queues", url=server.url)
+        [tiles] = app["queues"]
+        assert (tiles["pending"], tiles["ended"]) == (0, {"CANCELLED": 8_001})
+        [line] = asked("audit", url=server.url)
+        assert (line["verb"], line["number"], line["ended"]) == ("cancel", left, "done")
+    finally:
+        server.remove()
 
 
 def test_the_apps_of_a_server_are_in_a_set(own_server: PrivateServer, shop: Shop) -> None:

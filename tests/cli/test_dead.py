@@ -11,8 +11,9 @@ from typing import Any
 
 from aiotask import Status
 
+from ..commands import run_command
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
@@ -20,7 +21,7 @@ async def test_dead_letters_are_listed_with_their_error(own_server: PrivateServe
     dead = await give_up(shop, 2)
 
     def listed(*arguments: str) -> list[dict[str, Any]]:
-        output = run("jobs", "--url", own_server.url, "--json", "--status", "dead", *arguments).stdout
+        output = run_command("jobs", "--url", own_server.url, "--json", "--status", "dead", *arguments).stdout
         found: list[dict[str, Any]] = json.loads(output)
         return found
 
@@ -56,7 +57,7 @@ def test_dead_letters_are_found_and_shown_without_loading_them(own_server: Priva
     assert "WorkerLost: 3 processes died" in said and "arguments    7" in said
     said = invoke("dead", "list", "--url", own_server.url).output
     assert dead[0] in said and "aiotask dead replay ID" in said
-    done = run("dead", "show", "no-such-job", "--url", own_server.url)
+    done = run_command("dead", "show", "no-such-job", "--url", own_server.url)
     assert done.returncode == 1 and done.stderr.startswith('error: There is no dead letter "no-such-job" (any more)')
 
 
@@ -97,7 +98,7 @@ def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServe
         (("--all",), "this would replay 2 dead letters, and there is no terminal to ask for confirmation"),
         (("--task", "shop:render"), "then add --yes."),
     ]:
-        done = run("dead", "replay", *arguments, *here, stdin=subprocess.DEVNULL)
+        done = run_command("dead", "replay", *arguments, *here)
         assert done.returncode == 2 and reason in done.stderr, done
 
     def asked(answer: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aiotask.ops import durability as durability_of_the_cli
+from aiotask.ops import views
+from aiotask.ops.actions import Actions
 from aiotask.ops.checks import State, check_all
 from aiotask.ops.connection import Place
+from aiotask.ops.connections import Connections
+from aiotask.ops.views.look import Choices, Look
+from aiotask.ops.visitors import ACTS, Visitor
+from aiotask.parts.pausing import pause_named
 
+from ..commands import run_command
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
 async def test_doctor_points_at_dead_letters(own_server: PrivateServer, shop: Shop) -> None:
     await give_up(shop, 1)
 
-    report = json.loads(run("doctor", "--url", own_server.url, "--json").stdout)
+    report = json.loads(run_command("doctor", "--url", own_server.url, "--json").stdout)
 
     (found,) = [check for check in report["checks"] if check["name"] == f"{shop.app.name}: dead letters"]
     assert found["state"] == "warn"
@@ -175,3 +184,34 @@ def test_doctor_for_people_shows_the_fix_below(own_server: PrivateServer) -> Non
     assert said.exit_code == 0
     assert "CONFIG SET appendonly yes" in said.output
     assert "0 failed" in said.output
+
+
+async def test_doctor_says_what_the_overview_says(own_server: PrivateServer, shop: Shop) -> None:
+    await give_up(shop, 2)
+    place = Place(shop.app.name, own_server.url)
+    shop.app.named("shop:sell", queue="unread").apply_async(1)
+    await shop.app.flush()
+    await Actions(place, Visitor("ada", ACTS)).pause(pause_named(queue="mail", why="it moves"))
+
+    def read() -> tuple[list[dict[str, str]], dict[str, Any]]:
+        report = json.loads(run_command("doctor", "--url", own_server.url, "--json").stdout)
+        connections = Connections(place)
+
+        async def overview() -> dict[str, Any]:
+            try:
+                connection = await connections.named("")
+                connections.forget(connection)  # what the server has counted is 2 s old at most, else
+                look = Look(connections, connection, Visitor("ada", ACTS), Choices())
+                return await views.overview(look)
+            finally:
+                await connections.close()
+
+        return report["checks"], asyncio.run(overview())
+
+    checked, overview = await asyncio.to_thread(read)
+    said = [each for each in overview["attention"] if each.kind != "server"]
+    assert [each for each in said if each.verb] and {each.kind for each in said} >= {"queue", "dead"}
+    # Ages go on between the two.
+    pattern = [re.sub(r"\d+(\.\d+)? (ms|s|min)", "T", f"{each.what} {each.rest}|{each.fix}") for each in said]
+    found = [re.sub(r"\d+(\.\d+)? (ms|s|min)", "T", f"{each['detail']}|{each['fix']}") for each in checked]
+    assert [each for each in pattern if each not in found] == []

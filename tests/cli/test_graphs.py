@@ -12,9 +12,10 @@ import pytest
 
 from aiotask import App, AsyncResult, DependencyFailed, Signature, group
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..workers import Workers
-from .command import invoke, run
+from .command import invoke
 
 SHOP = """
 import asyncio
@@ -209,7 +210,7 @@ def test_a_job_whose_outcome_is_gone_leads_to_its_graph(shop: Shop, work: Callab
     price = shop.task("price", result_ttl=0.0).s(1)
     root = shop.task("total").apply_async([price.cast])
     assert root.get(timeout=60) == 1
-    done = run("graph", price.id, *shop.server)
+    done = run_command("graph", price.id, *shop.server)
     assert done.returncode == 1 and f'No graph and no job "{price.id}"' in done.stderr
 
     def recorded() -> bool:
@@ -232,7 +233,7 @@ def test_a_job_in_no_graph_is_shown_alone(shop: Shop) -> None:
 
 def test_an_unknown_id_is_one_line(shop: Shop) -> None:
     for command, next_step in ((("graph",), "--db FILE"), (("graphs", "replay"), "aiotask graphs list")):
-        done = run(*command, "nothing", *shop.server)
+        done = run_command(*command, "nothing", *shop.server)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("error: No graph") and done.stderr.count("\n") == 1 and next_step in done.stderr
     assert "There are no graphs" in shop.say("graphs")

@@ -12,9 +12,9 @@ import pytest
 
 from aiotask import App
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..workers import Workers
-from .command import run
 
 SHOP = """
 import asyncio
@@ -59,13 +59,13 @@ def shop(app_name: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def said(*arguments: str, code: int = 0) -> str:
     """What the command prints, all of it."""
-    done = run(*arguments)
+    done = run_command(*arguments)
     assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
 
 def asked(*arguments: str) -> Any:
-    return json.loads(run(*arguments, "--json").stdout)
+    return json.loads(run_command(*arguments, "--json").stdout)
 
 
 def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: str, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from aiotask.ops.connection import Place
 from aiotask.ops.visitors import operator
 
 from ..acceptance.stage import staged
+from ..commands import run_command
 from ..helpers import wait_until, wait_until_async
 from ..server import PrivateServer
 from ..workers import Workers
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop
 
 #: Far more than a mover moves before it is killed.
@@ -29,7 +30,7 @@ JOBS = 5_000
 
 
 def asked(*arguments: str, url: str, code: int = 0) -> Any:
-    done = run(*arguments, "--url", url, "--json", stdin=subprocess.DEVNULL)
+    done = run_command(*arguments, "--url", url, "--json")
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
@@ -41,7 +42,7 @@ def test_jobs_are_moved_by_id_and_by_filter(own_server: PrivateServer, shop: Sho
 
     assert "name the queue to which the jobs go" in str(invoke("jobs", "move", first["id"], "--url", url).exception)
     assert "cannot name a queue" in str(invoke("jobs", "move", first["id"], "--to", "a b", "--url", url).exception)
-    said = run("jobs", "move", first["id"], "no-such-job", "--to", "slow", "--url", url)
+    said = run_command("jobs", "move", first["id"], "no-such-job", "--to", "slow", "--url", url)
     assert said.returncode == 1
     assert f"{first['id']} is in queue slow now" in said.stdout and "no-such-job unknown" in said.stdout
     assert 'No live worker consumes a queue "slow".' in said.stdout
@@ -50,7 +51,7 @@ def test_jobs_are_moved_by_id_and_by_filter(own_server: PrivateServer, shop: Sho
 
     seen = asked("jobs", "move", "--queue", "tiles", "--to", "slow", "--dry-run", url=url)
     assert (seen["action"], seen["matched"], seen["done"]) == ("move", 2, 0)
-    refused = run("jobs", "move", "--queue", "tiles", "--to", "slow", "--url", url, stdin=subprocess.DEVNULL)
+    refused = run_command("jobs", "move", "--queue", "tiles", "--to", "slow", "--url", url)
     assert refused.returncode == 2 and "this would move 2 jobs to queue slow" in refused.stderr
     moved = asked("jobs", "move", "--task", "shop:render", "--to", "slow", "--yes", url=url)
     assert (moved["matched"], moved["done"], moved["skipped"]) == (2, 2, {})
@@ -79,7 +80,7 @@ async def test_a_mover_that_is_killed_loses_no_job_and_none_runs_twice(workers: 
 
             async def kill_one() -> None:
                 before = (await pending())["slow"]
-                mover = await asyncio.to_thread(subprocess.Popen, command, env=env, stdin=subprocess.DEVNULL)
+                mover = await asyncio.to_thread(subprocess.Popen, command, env=env)
 
                 async def has_moved() -> bool:
                     return (await pending())["slow"] != before or mover.poll() is not None

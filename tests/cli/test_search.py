@@ -99,11 +99,11 @@ async def test_lists_say_in_which_order_they_are(own_server: PrivateServer, shop
 
     async with site(Place(shop.app.name, own_server.url)) as client:
         for query, said, other in (
-            ("", "in the order in which they are claimed; then scheduled ones by due time", "Newest first"),
-            ("order=newest", "Listed the newest first; then", "Oldest first"),
-            ("status=pending&q=new", "Listed the newest first.", "Oldest first"),
-            ("status=scheduled", "Listed by due time.", ""),
-            ("status=failed", "Those that ended last come first.", ""),
+            ("", "Order: as they are claimed, then by due time; ended ones latest first.", "Newest first"),
+            ("order=newest", "Order: newest first, then by due time", "Oldest first"),
+            ("status=pending&q=new", "Order: newest first.", "Oldest first"),
+            ("status=scheduled", "Order: by due time.", ""),
+            ("status=failed", "Order: those that ended last first.", ""),
         ):
             text = read((await client.get(f"/jobs?{query}")).text).text
             assert said in text and (not other or other in text), query

@@ -51,14 +51,14 @@ def test_workers_queues_and_dead_rows_are_checked_as_those_of_tasks(rows: RowSta
     ids = rows.add(["ok", "fail"])
     rows.set(ids[1], status="FAILED")
     found = checks(asking)
-    assert found["rows: workers"]["state"] == "warn" and "jobs wait: 1" in found["rows: workers"]["detail"]
+    assert found["rows: workers"]["state"] == "warn" and "1 job is not finished" in found["rows: workers"]["detail"]
     assert found["rows: dead letters"]["state"] == "warn"
 
     rows.start(1, "--queues", "async_rows")
     found = checks(asking)
     label = f"{rows.shop.app.name} (rows)"
     assert found[f"{label}: workers"] == {"name": f"{label}: workers", "state": "ok", "detail": "1 live", "fix": ""}
-    assert 'no live worker consumes "plain"' in found[f"{label}: queue"]["detail"]
+    assert "No live worker consumes queue plain" in found[f"{label}: queue"]["detail"]
 
 
 def test_rows_that_a_migration_made_jobs_are_found_with_the_statement_that_ends_them(

@@ -67,7 +67,7 @@ async def test_a_job_that_kills_is_given_up_after_three_deaths_and_no_innocent_w
         assert (letter["deaths"], [run[2] for run in letter["trail"]]) == (3, ["died"] * 3)
         assert letter["worker"] == letter["trail"][-1][1]
         shown = [bar.label for bar in timeline(letter | {"status": "FAILED"}, letter["finished_at"])]
-        assert shown == ["died", "died", "died", "waited"]
+        assert shown == ["died", "died", "died"]
     for runs in {run.id: [r for r in stage.ledger.runs() if r.id == run.id] for run in stage.ledger.runs()}.values():
         # A killed run has no end; the one that follows it begins after the last sign of it.
         assert most_at_once([run for run in runs if run.end is not None]) <= 1

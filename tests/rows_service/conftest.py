@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from ..postgres import programs
 from ..workers import Workers, running_workers
 from .stage import RowStage
+
+SAME_SERVICE = pytest.mark.full_only("processes serve SQLite as they do PostgreSQL; tests/rows takes both")
+
+
+@pytest.fixture(params=[pytest.param("sqlite", marks=SAME_SERVICE if programs() else ()), "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database: on PostgreSQL, if its programs are here; on both with --full."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
 
 
 @pytest.fixture

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from .stage import RowStage
 
 
+# Processes meet at the lock of the file there, and at those of rows here.
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_two_thousand_rows_in_eight_processes_run_once_each(rows: RowStage) -> None:
     ids = rows.add(["ok"] * 2_000)
     supervisor = rows.start(8)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiotask.wire.scheduled import run_id
 
+from ..commands import run_command
 from ..workers import Workers
 
 __all__ = ["TICKING", "Place"]
@@ -61,14 +60,7 @@ class Place:
         return self.ledger.read_text().split() if self.ledger.exists() else []
 
     def ask(self, *command: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "aiotask_cli", "schedules", *command, "--json", "--name", self.name],
-            env={**os.environ, **self.env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_command("schedules", *command, "--json", "--name", self.name, env={**os.environ, **self.env})
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 

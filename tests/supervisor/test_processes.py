@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import psutil
@@ -16,6 +14,7 @@ import redis
 
 from ..acceptance.stage import Stage
 from ..helpers import wait_until, wait_until_async
+from ..workers import take_terminal
 from .seen import NEVER, live_workers, started
 
 
@@ -95,7 +94,7 @@ def test_a_worker_whose_terminal_is_closed_drains_and_stops(tmp_path: Path, redi
             stdout=theirs,
             stderr=errors,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: take_terminal(theirs),
             env={**os.environ, "AIOTASK_URL": redis_url, "TEST_APP": app_name, "TEST_LEDGER": str(tmp_path)},
         )
     os.close(theirs)

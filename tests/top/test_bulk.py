@@ -192,12 +192,12 @@ async def test_a_task_is_compared_before_and_after_a_deploy(populated: Populated
 async def test_a_list_of_jobs_is_turned_round(populated: Populated) -> None:
     first, *_, last = await send_mail(populated.app, "one", "two", "three")
     async with screen(populated.place, populated.settings, (120, 40)) as top:
-        await top.go("j", "in the order in which they are claimed", "o newest")
+        await top.go("j", "Order: as they are claimed, then by due time", "o newest")
         await top.press("right")
         text = await top.shows("pending", "o newest", first, last)
         assert text.index(first) < text.index(last)
         await top.press("o")
-        text = await top.shows("Listed the newest first.", "o oldest", first, last)
+        text = await top.shows("Order: newest first.", "o oldest", first, last)
         assert text.index(last) < text.index(first)
         await top.press("right", "o")
-        await top.shows("Listed by due time", "This list has one order.")
+        await top.shows("Order: by due time", "This list has one order.")

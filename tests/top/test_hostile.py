@@ -21,7 +21,7 @@ from aiotask_cli.top.session import Session
 from aiotask_cli.top.views import VIEWS
 
 from ..helpers import wait_until_async
-from ..hostile import PAYLOADS, spoil
+from ..hostile import ORDINARY, PAYLOADS, payloads, spoil
 from ..server import PrivateServer
 from .screen import Screen, screen
 
@@ -37,7 +37,7 @@ MARKUP = {
 }
 
 
-@pytest.mark.parametrize("payload", [*PAYLOADS, *MARKUP])
+@pytest.mark.parametrize("payload", payloads(*PAYLOADS, *MARKUP, ordinary=[*ORDINARY, "action", "cursor"]))
 async def test_payloads_are_inert_in_every_view(
     own_server: PrivateServer, app_name: str, tmp_path: Path, payload: str
 ) -> None:

@@ -15,7 +15,7 @@ from .screen import Screen, screen
 
 #: What stands on each view, besides its title.
 _SHOWN = {
-    "overview": ["Queue mail is paused by ada", "Ended", "Pending", "Workers", "mail", "‖ paused"],
+    "overview": ["Queue mail has been paused for", "Ended", "Pending", "Workers", "mail", "‖ paused"],
     "jobs": ["shop:hold", "▸ RUNNING", "scheduled 1", "waiting 1", "shop:mail"],
     "running": ["Running (1)", "shop:hold", "no limit"],
     "queues": ["sums", "▸ consuming", "mail", "‖ paused", "oldest waits"],

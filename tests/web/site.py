@@ -265,10 +265,10 @@ def read(text: str) -> Reader:
     return page
 
 
-async def walk(client: httpx.AsyncClient, most: int = 300) -> dict[str, int]:
+async def walk(client: httpx.AsyncClient, most: int = 300, start: str = "/") -> dict[str, int]:
     """Every page that links lead to, from the overview on, with its status; every page is read."""
     found: dict[str, int] = {}
-    todo = ["/"]
+    todo = [start]
     while todo and len(found) < most:
         path = todo.pop()
         if path in found:

@@ -14,12 +14,12 @@ from aiotask.ops.connection import Place
 from aiotask.ops.views.fields import Said
 from aiotask.ops.views.words import SHORT, Long, clean
 
-from ..hostile import PAYLOADS, spoil
+from ..hostile import PAYLOADS, payloads, spoil
 from ..server import PrivateServer
 from .site import read, site, walk
 
 
-@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("payload", payloads(*PAYLOADS))
 async def test_payloads_are_inert_on_every_page(
     own_server: PrivateServer, app_name: str, tmp_path: Path, payload: str
 ) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from aiotask import App
+from aiotask import App, Call, Middleware
 from aiotask.contrib.web import Settings
 from aiotask.contrib.web.pages import PAGES
 from aiotask.ops.connection import Place
+from aiotask.ops.views.job import timeline
 from aiotask.ops.visitors import ACTS, Verb
 
 from ..helpers import wait_until_async
@@ -47,7 +50,13 @@ async def test_every_link_leads_to_a_page(populated: Populated) -> None:
 async def test_pages_show_what_is_there(populated: Populated) -> None:
     ids = populated.ids
     expected = {
-        "/": ["Queue mail is paused by ada (it moves), and 1 job waits", "shop:hold", "ValueError", "no leek for ada"],
+        "/": [
+            "Queue mail has been paused for",
+            "by ada (it moves), and 1 job waits",
+            "shop:hold",
+            "ValueError",
+            "no leek for ada",
+        ],
         "/queues": ["mail", "paused", "by ada", "consuming"],
         "/queues/mail": ["Paused by ada", "it moves", "shop:mail", "100 %"],
         "/jobs": ["shop:hold", "SCHEDULED", "PARKED", "WAITING", "SUCCESS", "FAILED"],
@@ -104,6 +113,60 @@ async def test_a_job_that_runs_shows_how_far_it_is_and_what_it_has_saved(populat
             return all(word in text for word in ("3 of 10", "pages", "checkpoint"))
 
         await wait_until_async(is_shown, description="the page shows what the job has reported")
+
+
+class Traced(Middleware):
+    @contextlib.contextmanager
+    def send(self, call: Call, /) -> Iterator[None]:
+        call.headers["traceparent"] = f"00-{'ab' * 16}-{'cd' * 8}-01"
+        yield
+
+
+async def test_a_job_shows_the_trace_that_it_is_part_of(own_server: PrivateServer, app_name: str) -> None:
+    app = App(app_name, url=own_server.url, middleware=[Traced()])
+    async with app, site(Place(app_name, own_server.url)) as client:
+        sent = app.s("shop:render").apply_async()
+        await sent.sent()
+        assert "ab" * 16 in await text_of(client, f"/jobs/{sent.id}")
+
+
+async def test_an_error_has_the_way_to_the_other_pages(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+        for path, status in (("/jobs/unknown", 404), ("/nothing", 404), ("/jobs?status=nonsense", 400)):
+            answer = await client.get(path)
+            page = read(answer.text)
+            assert answer.status_code == status and "/queues" in page.links(), path
+
+
+async def test_a_running_job_shows_how_it_runs_and_since_when(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+
+        async def is_shown() -> bool:
+            text = await text_of(client, f"/jobs/{populated.ids['running']}")
+            return "until it ran" in text and "runs for" in text and "started" in text
+
+        await wait_until_async(is_shown, description="the host has reported the job", timeout=60)
+
+
+def test_the_timeline_has_the_runs_that_others_followed() -> None:
+    sent = 1_700_000_000.0
+    trail = [[sent + 2, "h.1", "retried", "ValueError"], [sent + 5, "h.2", "died", "signal 9"]]
+    ended = {"sent_at": sent, "trail": trail, "started_at": sent + 6, "finished_at": sent + 10, "attempt": 3}
+    bars = timeline({**ended, "status": "SUCCESS", "worker": "h.3"}, sent + 60)
+    assert [(bar.label, bar.kind, bar.at - sent) for bar in bars] == [
+        ("retried", "bad", 0),
+        ("died", "bad", 2),
+        ("waited", "warn", 5),
+        ("run 3", "good", 6),
+    ]
+    assert [round(bar.start) for bar in bars] == [0, 200, 500, 600] and round(bars[-1].width) == 400
+    assert bars[1].words == "h.2 · 3.0 s with its wait"
+
+    # A job whose processes have died was not run once more: its end is that of the last of them.
+    given_up = timeline({"sent_at": sent, "finished_at": sent + 5, "trail": trail, "status": "FAILED"}, sent + 60)
+    assert [bar.label for bar in given_up] == ["retried", "died"]
+    waits = timeline({"sent_at": sent, "status": "PENDING"}, sent + 60)
+    assert [(bar.label, bar.words) for bar in waits] == [("waits", "1 min")]
 
 
 async def test_programs_read_numbers(populated: Populated) -> None:

@@ -36,6 +36,7 @@ from ..metrics import Observed
 from .audit import AuditVerbs
 from .due_now import DueNowVerbs
 from .graphs import GraphStore
+from .hides import HideVerbs
 from .history import HistoryVerbs
 from .inspector import workers_of
 from .limits import MemoryLimits
@@ -51,7 +52,9 @@ from .wakeup import Bell, Listener
 __all__ = ["MemoryBroker", "push_now"]
 
 
-class MemoryBroker(AuditVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, MovingVerbs, HistoryVerbs):
+class MemoryBroker(
+    AuditVerbs, HideVerbs, MemoryLimits, MemorySchedules, StreamVerbs, DueNowVerbs, MovingVerbs, HistoryVerbs
+):
     """Broker and Inspector of one app; all objects with the same URL and app share one state.
 
     Args:

@@ -92,6 +92,7 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
         self.aside: deque[tuple[Record, str]] = deque(maxlen=ASIDE)
         self.audited: deque[AuditEntry] = deque(maxlen=AUDIT_LINES)
         self.refusals: deque[AuditEntry] = deque(maxlen=REFUSALS)
+        self.hides: dict[str, bytes] = {}
         self.rejected = 0
         self.refused: dict[str, tuple[str, float]] = {}  # reason, and when it expires (monotonic)
         self.bells: dict[Bell, frozenset[str]] = {}

@@ -9,6 +9,7 @@ from ..technology import (
     DUE_NOW,
     EXPIRY,
     GRAPHS,
+    HIDES,
     HISTORY,
     LIMITS,
     METRICS,
@@ -67,7 +68,7 @@ MEMORY = Technology(
     check_url=lambda parts: "",
     is_private=lambda url: True,
     features=frozenset(
-        {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, MOVE, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+        {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HIDES, HISTORY, LIMITS, METRICS, MOVE, PAUSES, SCHEDULES, STREAMS, UNIQUE}
     ),
     examples=("memory://",),
     push_graph_blocking=_push_graph_blocking,

@@ -58,6 +58,7 @@ from .connection import Wire
 from .due_now import DueNowVerbs
 from .expiry import Expiries, jobs_in
 from .graphs import GraphVerbs, nodes_among
+from .hides import HideVerbs
 from .history import HistoryReader, HistoryVerbs
 from .keys import prefix
 from .kids import Kids
@@ -89,6 +90,7 @@ class RedisBroker(
     DueNowVerbs,
     MovingVerbs,
     Expiries,
+    HideVerbs,
     HistoryVerbs,
     Listed,
     MetricsVerbs,

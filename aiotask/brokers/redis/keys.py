@@ -70,6 +70,8 @@ same:ID             string  id of the job that this unique job is, or behind a `
                                                                                         from then on
 audit               stream  what people have done through tools: a (sealed line)        1,000 newer ones
 refusals            stream  what they were refused: a (sealed line)                     250 newer ones
+hides               hash    name of code -> the arguments that it hides from people     it hides none
+                            (msgpack of ``Hidden``)
 stats               string  the counts that pollers share (msgpack)                     2 s
 m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``t:TASK``  8 h
                             and ``q:QUEUE`` -> numbers by slot, ``e`` -> the errors,
@@ -187,7 +189,9 @@ TYPES = {
         ),
         "hash",
     ),
-    **dict.fromkeys(("reports", "lost", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
+    **dict.fromkeys(
+        ("reports", "lost", "hides", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"
+    ),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
     **dict.fromkeys(("aside", "history", "audit", "refusals"), "stream"),
     "agenda": "list",
@@ -205,7 +209,7 @@ _WORDS = [
     "expiring",
     "unique once same",
     "paused resuming stats m m10 reports lost",
-    "audit refusals",
+    "audit refusals hides",
     "schedules fires declared declarers",
     "s reader progress follow checkpoints",
     "l lined ring open limits places limit admitted slots tat wake",

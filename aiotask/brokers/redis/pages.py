@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ...inspector import JobFilter, JobInfo, Page, Stats
 from ...job import Status
-from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, parked_lane, place_order
+from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, lane_order, parked_lane
 from ..pages import EVERY, unknown_place
 from .codec import mark, milliseconds, name_in, text
 from .connection import Wire
@@ -103,7 +103,7 @@ class JobPages(GraphReader):
         if wanted.status is not Status.PENDING:
             lanes += [parked_lane(text(need)) for need in await self._wire.call("SMEMBERS", f"{self._prefix}parked")]
         # Names that are no text may look alike.
-        return sorted(set(lanes), key=place_order)
+        return sorted(set(lanes), key=lane_order)
 
     async def _waiting_page(self, wanted: JobFilter, place: str, limit: int) -> _Part:
         jobs, at = await self.waiting_page(wanted, place, limit)
@@ -113,7 +113,7 @@ class JobPages(GraphReader):
         at, _, after = place.rpartition("|")
         lanes = await self._lanes(wanted)
         if at:
-            lanes = [lane for lane in lanes if place_order(lane) >= place_order(at)]
+            lanes = [lane for lane in lanes if lane_order(lane) >= lane_order(at)]
             after = after if lanes[:1] == [at] else ""
         some = lanes[:_LANES]
         status = wanted.status or ""
@@ -136,7 +136,7 @@ class JobPages(GraphReader):
         looked = 0
         for start in range(0, len(lanes), _NEWEST_LANES):
             some = lanes[start : start + _NEWEST_LANES]
-            turns = sum(place_order(lane) <= place_order(at) for lane in some) if at else 0
+            turns = sum(lane_order(lane) <= lane_order(at) for lane in some) if at else 0
             ask = (wanted.status or "", *_conditions(wanted), limit, entry, turns, *some)
             (position, last), number, rows = _head(await self._run("page_newest", *ask))
             looked += number
@@ -202,7 +202,7 @@ _Latest = tuple[int, int, tuple[int | str, ...]]
 
 def _latest(lane: bytes | str, entry: bytes) -> _Latest:
     ms, _, n = entry.partition(b"-")
-    return -int(ms), -int(n), place_order(lane if isinstance(lane, str) else text(lane))
+    return -int(ms), -int(n), lane_order(lane if isinstance(lane, str) else text(lane))
 
 
 def _head(reply: list[Any]) -> tuple[list[Any], int, list[Any]]:

@@ -11,6 +11,7 @@ from ..technology import (
     DUE_NOW,
     EXPIRY,
     GRAPHS,
+    HIDES,
     HISTORY,
     LIMITS,
     METRICS,
@@ -97,7 +98,22 @@ REDIS = Technology(
     check_url=_check_url,
     is_private=_is_private,
     features=frozenset(
-        {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, MOVE, PAUSES, PROCESSES, SCHEDULES, STREAMS, UNIQUE}
+        {
+            AUDIT,
+            DUE_NOW,
+            EXPIRY,
+            GRAPHS,
+            HIDES,
+            HISTORY,
+            LIMITS,
+            METRICS,
+            MOVE,
+            PAUSES,
+            PROCESSES,
+            SCHEDULES,
+            STREAMS,
+            UNIQUE,
+        }
     ),
     examples=("redis://host:6379/0", "rediss://…", "unix:///path/to/sock"),
     push_graph_blocking=_push_graph_blocking,

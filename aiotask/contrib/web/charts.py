@@ -53,7 +53,11 @@ def _frame(series: Series, top: float, unit: str) -> Markup:
     for moment, release in series.marks:
         x = _LEFT + (_WIDTH - _LEFT) * series.at.index(moment) / number
         line = Markup('<line class="deploy" x1="{:.1f}" x2="{:.1f}" y1="8" y2="{}"/>').format(x, x, 8 + _INNER)
-        word = Markup('<text class="deploy" x="{:.1f}" y="16">{}</text>').format(x + 3, clean(release)[:20])
+        # Near the right edge the name stands before the line.
+        place, side = (x + 3, "start") if x < _WIDTH - 120 else (x - 3, "end")
+        word = Markup('<text class="deploy" x="{:.1f}" y="16" text-anchor="{}">{}</text>').format(
+            place, side, clean(release)[:20]
+        )
         parts.append(line + word)
     return Markup("").join(parts)
 

@@ -171,11 +171,18 @@ class Site:
             return Response(status_code=304, headers=headers)
         return Response(body, shown.status, headers, media_type="text/html")
 
-    def error(self, request: Request, status: int, title: str, text: str) -> Response:
+    async def error(self, request: Request, status: int, title: str, text: str) -> Response:
+        """What went wrong as a page, from which people find elsewhere if the server still answers; or as plain text."""
         wants_page = "html" in request.headers.get("accept", "") or request.headers.get("x-part")
         if not wants_page:
             return PlainTextResponse(f"{text}\n", status)
-        return self.render(request, Shown("error.html", {"title": title, "text": text, "status": status}, status))
+        shown = Shown("error.html", {"title": title, "text": text, "status": status}, status)
+        if status < 500 and VISITOR in request.scope:
+            with contextlib.suppress(AiotaskError, TimeoutError):
+                async with asyncio.timeout(_NOTE_TIMEOUT):
+                    view = await self.view(request)
+                    return self.render(request, shown, view=view, around=await self._around(view))
+        return self.render(request, shown)
 
 
 # ---- routes
@@ -288,25 +295,25 @@ def _handlers(site: Site) -> dict[Any, Callable[[Request, Any], Awaitable[Respon
     async def on_http(request: Request, error: HTTPException) -> Response:
         titles = {404: "Not found", 405: "Not this way", 413: "Too large"}
         text = error.detail if error.detail != "Not Found" else "There is no such page here."
-        return site.error(request, error.status_code, titles.get(error.status_code, "Not possible"), text)
+        return await site.error(request, error.status_code, titles.get(error.status_code, "Not possible"), text)
 
     async def on_not_allowed(request: Request, error: NotAllowed) -> Response:
-        return site.error(request, 403, "Not allowed", str(error))
+        return await site.error(request, 403, "Not allowed", str(error))
 
     async def on_missing(request: Request, error: AiotaskError) -> Response:
-        return site.error(request, 404, "Not found", str(error))
+        return await site.error(request, 404, "Not found", str(error))
 
     async def on_config(request: Request, error: ConfigError) -> Response:
-        return site.error(request, 400, "Not possible", str(error))
+        return await site.error(request, 400, "Not possible", str(error))
 
     async def on_broker(request: Request, error: Exception) -> Response:
         text = str(error) or f"The server did not answer in {_PAGE_TIMEOUT:.0f} s."
-        return site.error(request, 503, "The server cannot be reached", text)
+        return await site.error(request, 503, "The server cannot be reached", text)
 
     async def on_bug(request: Request, error: Exception) -> Response:
         logger.exception("A page ended with an error", exc_info=error)
         text = "This page ended with an error, which is in the log of the dashboard."
-        return site.error(request, 500, "An error in the dashboard", text)
+        return await site.error(request, 500, "An error in the dashboard", text)
 
     return {
         HTTPException: on_http,
@@ -379,6 +386,7 @@ def dashboard(app: App | Place | None = None, *, access: Access, settings: Setti
             f"access={access!r} is not a function. Give one that takes the ASGI scope and returns Visitor(name, may), "
             "or None to refuse the request."
         )
+    settings = settings or Settings()
     place = app if isinstance(app, Place) else Place() if app is None else None
     own = app if isinstance(app, App) else None
-    return Dashboard(Site(Connections(place, own), access, settings or Settings()))
+    return Dashboard(Site(Connections(place, own, settings.hide), access, settings))

@@ -16,7 +16,7 @@ class Settings(Choices):
     Attributes:
         allow: verbs that anybody may do here; empty: the dashboard has no verb at all.
         hide_arguments: show no arguments and no results of jobs.
-        hide: parts of names of arguments whose values are shown as dots.
+        hide: further parts of names of arguments whose values are shown as dots, besides those of the app.
         result_db: the history file; None: as the commands find it.
         loopback: the dashboard is for this machine alone: it answers only under a name of this machine.
         unprotected: anybody who reaches the dashboard may use it, and every page says so.

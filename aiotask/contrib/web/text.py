@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from hashlib import blake2b
 from typing import Any
 
@@ -49,11 +48,9 @@ def ago(at: Any) -> Markup:
     )
 
 
-def call(arguments: Any, hide: Collection[str]) -> Markup:
+def call(arguments: Any) -> Markup:
     """The arguments of a call, a line each; values of names that sound secret are hidden."""
-    lines = [
-        (Markup("<i>{}=</i>").format(name) if name else "") + escape(text) for name, text in call_lines(arguments, hide)
-    ]
+    lines = [(Markup("<i>{}=</i>").format(name) if name else "") + escape(text) for name, text in call_lines(arguments)]
     return Markup("\n").join(lines) if lines else Markup("<i>no arguments</i>")
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..connection import Connection
-from ..letters import Filter, read_letter, read_page
+from ..letters import GROUPED, OWN_ERRORS, Filter, by_error, read_letter, read_page
 from .look import Look
 
-__all__ = ["by_error", "dead", "letter"]
-
-#: Letters that are grouped by their errors: the newest ones.
-_GROUPED = 5_000
+__all__ = ["dead", "letter"]
 
 
 async def dead(look: Look) -> dict[str, Any]:
@@ -25,27 +21,9 @@ async def dead(look: Look) -> dict[str, Any]:
         "wanted": wanted,
         "total": stats.dead,
         "groups": await look.kept("failures", 2.0, lambda: by_error(look.connection)),
-        "grouped": min(_GROUPED, stats.dead),
+        "grouped": min(GROUPED, stats.dead),
         "queues": sorted(each.name for each in stats.queues),
     }
-
-
-async def by_error(connection: Connection) -> list[dict[str, Any]]:
-    """The newest dead letters by error and task: the most frequent first."""
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
-    for each in await connection.inspector.letters(None, _GROUPED):
-        error, _, message = (each.error or "?").partition(": ")
-        first = {
-            "error": error,
-            "task": each.task or "?",
-            "message": message,
-            "number": 0,
-            "latest": each.at,
-            "line": (),
-        }
-        group = groups.setdefault((error, each.task), first)
-        group["number"] += 1
-    return sorted(groups.values(), key=lambda group: (-group["number"], -group["latest"]))
 
 
 async def letter(look: Look, id: str) -> dict[str, Any]:
@@ -55,5 +33,5 @@ async def letter(look: Look, id: str) -> dict[str, Any]:
         "id": id,
         "letter": found,
         "arguments": found.get("arguments"),
-        "error": f"{found.get('error') or ''}\n\n{found.get('traceback') or ''}".strip(),
+        "error": f"{found.get('error') or ''}\n\n{found.get('traceback') or ''}".strip().removeprefix(OWN_ERRORS),
     }

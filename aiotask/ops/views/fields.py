@@ -26,7 +26,7 @@ class Fields(NamedTuple):
         """The address of the page from which the form was sent, of whatever length; empty: it does not say."""
         return next((value for key, value in reversed(self.fields) if key == "back"), "")
 
-    def get(self, name: str, most: int = 200) -> str:
+    def get(self, name: str, most: int = 300) -> str:
         """The last value of a field; empty: there is none.
 
         Raises:
@@ -34,7 +34,7 @@ class Fields(NamedTuple):
         """
         return bounded(name, next((value for key, value in reversed(self.fields) if key == name), ""), most)
 
-    def all(self, name: str, most: int = 200) -> list[str]:
+    def all(self, name: str, most: int = 300) -> list[str]:
         """The values of a field that are not empty, each once.
 
         Raises:

@@ -24,7 +24,10 @@ async def find(look: Look, text: str) -> Target:
     if not text:
         return Target("jobs")
     inspector = look.connection.inspector
-    if await inspector.job(text) is not None or (await in_history(text, None, look.result_db))[0] is not None:
+    if (
+        await inspector.job(text) is not None
+        or (await in_history(text, None, look.result_db, look.connection.hidden))[0] is not None
+    ):
         return Target("jobs", text)
     if await inspector.dead_letter(text) is not None:
         return Target("dead", text)

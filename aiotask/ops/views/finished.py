@@ -57,7 +57,7 @@ async def history_page(
         return Finished([], note=str(error), path=path)
     finally:
         await history.close()
-    jobs = [_as_on_server(describe_record(record)) for record in page.records]
+    jobs = [_as_on_server(describe_record(record, look.connection.hidden)) for record in page.records]
     return Finished(jobs, page.after, _cut(page), path)
 
 

@@ -94,6 +94,6 @@ async def jobs(look: Look) -> dict[str, Any]:
 def _order(status: Status | None, *, newest: bool, only_ended: bool) -> str:
     """In which order the jobs are listed, as a sentence."""
     if only_ended:
-        return "Those that ended last come first."
-    ended = "; then finished ones, the latest first" if status is None else ""
-    return f"Listed {order_words(status, newest=newest)}{ended}."
+        return "Order: those that ended last first."
+    ended = "; ended ones latest first" if status is None else ""
+    return f"Order: {order_words(status, newest=newest)}{ended}."

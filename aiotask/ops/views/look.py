@@ -16,14 +16,13 @@ from ..connections import Connections
 from ..refusals import Refusals
 from ..visitors import ACTS, Verb, Visitor
 from .fields import bounded
-from .words import HIDDEN
 
-__all__ = ["ID", "MOST_ROWS", "ROWS", "Choices", "Look", "NotFound", "status_named"]
+__all__ = ["ID", "MOST_ROWS", "ROWS", "TEXT", "Choices", "Look", "NotFound", "status_named"]
 
 T = TypeVar("T")
 #: Rows of a list, and rows at most; characters of an id, and of another text that is asked for.
 ROWS, MOST_ROWS = 50, 200
-ID = TEXT = 200
+ID, TEXT = 200, 300
 
 
 class NotFound(AiotaskError):
@@ -37,13 +36,13 @@ class Choices:
     Attributes:
         allow: verbs that anybody may do here; empty: the dashboard has no verb at all.
         hide_arguments: show no arguments and no results of jobs.
-        hide: parts of names of arguments whose values are shown as dots.
+        hide: further parts of names of arguments whose values are shown as dots.
         result_db: the history file; None: as the commands find it.
     """
 
     allow: Collection[str] = ACTS
     hide_arguments: bool = False
-    hide: Collection[str] = HIDDEN
+    hide: Collection[str] = ()
     result_db: str | None = None
 
     @property

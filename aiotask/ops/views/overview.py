@@ -12,10 +12,10 @@ from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
 from ..hosts import SILENT, lost_hosts, read_hosts
+from ..letters import by_error
 from ..limits import by_hand
 from ..pauses import pauses_of
 from ..series import errors_in, pending_in, queue_rates, totals_of
-from .dead import by_error
 from .look import Look
 from .marks import numbers_of
 from .minutes import minutes_of, range_in
@@ -48,7 +48,7 @@ async def overview(look: Look) -> dict[str, Any]:
     return {
         "title": "Overview",
         "stats": stats,
-        "attention": await attention(look, workers, pauses, hosts),
+        "attention": await attention(look, workers, pauses, hosts, failures),
         "queues": sorted(stats.queues, key=lambda each: (not each.pending + each.running, each.name)),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
@@ -67,7 +67,11 @@ async def _running(look: Look) -> Page:
 
 
 async def attention(
-    look: Look, workers: Sequence[WorkerInfo], pauses: Sequence[Pause], hosts: Sequence[dict[str, Any]]
+    look: Look,
+    workers: Sequence[WorkerInfo],
+    pauses: Sequence[Pause],
+    hosts: Sequence[dict[str, Any]],
+    failures: Sequence[dict[str, Any]],
 ) -> list[Attention]:
     inspector = look.connection.inspector
     facts, unrecorded, aside, lost, numbers = await asyncio.gather(
@@ -77,7 +81,8 @@ async def attention(
         look.kept("lost", _KEPT, lambda: lost_hosts(look.connection)),
         look.kept("by hand", 10.0, lambda: by_hand(look.connection)),
     )
-    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, lost, numbers)
+    told = unrecorded, aside, hosts, failures, lost, numbers
+    return attention_of(await look.stats(), workers, pauses, facts, *told)
 
 
 async def hosts_of(look: Look) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ...errors import AiotaskError
 from ..visitors import Verb
 
-__all__ = ["Progress", "Running", "Runs", "new_id"]
+__all__ = ["BROKEN_OFF", "Progress", "Running", "Runs", "new_id"]
 
 logger = logging.getLogger("aiotask.views")
 
@@ -20,6 +20,13 @@ logger = logging.getLogger("aiotask.views")
 _REMEMBERED, _KEPT = 100, 3600.0
 #: Bulk actions that may run at the same time.
 MOST_AT_ONCE = 8
+
+
+#: What to know of a bulk action that has failed.
+BROKEN_OFF = (
+    "Those that the server had just been sent as it failed are not counted. What is done stays done; begin it again to "
+    "go on."
+)
 
 
 @dataclass

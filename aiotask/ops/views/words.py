@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from ...log.events import in_words
+from ...values.hidden import Secret
 
 __all__ = [
-    "DOTS",
-    "HIDDEN",
     "LONG",
     "SHORT",
     "Long",
@@ -31,10 +29,6 @@ __all__ = [
 
 #: Characters of a text in a view, and of a long one such as a traceback.
 SHORT, LONG = 300, 20_000
-#: What stands for a value that is hidden.
-DOTS = "•••"
-#: Parts of the names of arguments whose values are shown as dots.
-HIDDEN = ("password", "passwd", "secret", "token", "credential", "api_key", "apikey", "authorization", "private_key")
 
 
 class Long(str):
@@ -113,34 +107,20 @@ def ago_words(at: Any) -> str:
 # ---- arguments and results
 
 
-def call_lines(arguments: Any, hide: Collection[str]) -> list[tuple[str, str]]:
-    """The arguments of a call: of each its name (empty where it has none) and its value as text, safe to show; values
-    of names that sound secret are hidden."""
+def call_lines(arguments: Any) -> list[tuple[str, str]]:
+    """The arguments of a call: of each its name (empty where it has none) and its value as text, safe to show."""
     match arguments:
         case [list(args), dict(kwargs)]:
             given = [("", each) for each in args] + [(str(name), value) for name, value in kwargs.items()]
         case _:
             given = [("", arguments)]
-    return [(clean(name), clean(Long(value_text(_hidden(value, hide, name))))) for name, value in given]
-
-
-def _hidden(value: Any, hide: Collection[str], name: str = "") -> Any:
-    """The value without what stands under a name that sounds secret."""
-    if any(part in name.lower() for part in hide):
-        return _Raw(DOTS)
-    if isinstance(value, dict):
-        return {key: _hidden(each, hide, str(key)) for key, each in value.items()}
-    return [_hidden(each, hide) for each in value] if isinstance(value, list) else value
-
-
-class _Raw(str):
-    """Text that is shown without quotes."""
+    return [(clean(name), clean(Long(value_text(value)))) for name, value in given]
 
 
 def value_text(value: Any) -> str:
     """A value as people read it, in the syntax of Python or JSON."""
-    if isinstance(value, _Raw):
-        return value
+    if isinstance(value, Secret):
+        return str(value)
     if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
         return value  # what a body says of itself that cannot be read without loading it
     if isinstance(value, dict | list):
@@ -149,6 +129,6 @@ def value_text(value: Any) -> str:
     return repr(value)
 
 
-def plain_call(arguments: Any, hide: Collection[str]) -> str:
+def plain_call(arguments: Any) -> str:
     """The same as plain text, whole, for a file."""
-    return json.dumps(_hidden(arguments, hide), ensure_ascii=False, indent=2, default=str)
+    return json.dumps(arguments, ensure_ascii=False, indent=2, default=str)

@@ -56,8 +56,8 @@ async def anap(seconds: float, label: str = "anap") -> int:
 def reset_and_nap(number: int, runs: int) -> str:
     """Gives a signal back its default, as some libraries do, and waits for it, but in the last of these runs."""
     signal.signal(number, signal.SIG_DFL)
-    with entered("reset_and_nap"):
-        count = sum("reset_and_nap" in path.read_text() for path in Path(os.environ["TEST_LEDGER"]).glob("*.jsonl"))
+    with entered(label := f"reset {number}."):
+        count = sum(label in path.read_text() for path in Path(os.environ["TEST_LEDGER"]).glob("*.jsonl"))
         if count <= runs:
             time.sleep(600)
     return "rested"

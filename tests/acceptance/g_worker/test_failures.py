@@ -14,6 +14,7 @@ from aiotask.outcome import Outcome, decode_outcome, encode_outcome
 from aiotask.results.result import AsyncResult
 from aiotask.wire.seal import Sealer
 
+from ...crossed import crossed
 from ...helpers import wait_until_async
 from ..stage import Stage
 
@@ -147,10 +148,10 @@ def forged(kind: str, outcome: Outcome, secrets: list[str], other: bytes) -> byt
             return None
 
 
-@pytest.mark.parametrize(
-    "kind", ["another secret", "another id", "a bit flipped", "a job's seal", "no value", "deleted by hand"]
-)
-@pytest.mark.parametrize("settled", [False, True], ids=["cast", "settled"])
+FORGED = ["another secret", "another id", "a bit flipped", "a job's seal", "no value", "deleted by hand"]
+
+
+@pytest.mark.parametrize(("kind", "settled"), crossed(FORGED, {"cast": False, "settled": True}))
 async def test_g30_a_job_whose_value_cannot_be_trusted_never_runs(
     nodes: Stage, graphs: Graphs, kind: str, settled: bool
 ) -> None:

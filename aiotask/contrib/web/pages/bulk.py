@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 
 from ....ops import views
 from ....ops.views.marks import word_of
+from ....ops.views.runs import BROKEN_OFF
 from ..forms import safe_path
 from ..view import View
 from .shown import Shown, named
@@ -27,4 +28,6 @@ async def bulk(view: View) -> Shown:
             "This bulk action is not known here: the dashboard was restarted, or another of its processes runs it. "
             "What it has done is in the audit, and it can be begun again without harm.",
         )
-    return Shown("bulk.html", {"title": f"{word_of(run.verb).capitalize()} {run.subject}", "run": run})
+    return Shown(
+        "bulk.html", {"title": f"{word_of(run.verb).capitalize()} {run.subject}", "run": run, "broken_off": BROKEN_OFF}
+    )

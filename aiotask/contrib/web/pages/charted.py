@@ -33,7 +33,7 @@ def charted(ranged: Ranged, view: View, task: str = "", queue: str = "") -> dict
         "bars": charts.bars(series) if series.at and not queue else None,
         "pending": charts.lines(series, [("pending", "run")], 1, "", "pending jobs") if series.at and queue else None,
         "time_chart": charts.lines(series, [(name, kind) for name, kind, _ in names], scale, unit, label)
-        if series.at
+        if series.at and known
         else None,
         "time_names": names,
         "time_scale": scale,

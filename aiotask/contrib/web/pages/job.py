@@ -28,8 +28,7 @@ async def job_shown(view: View, id: str, **more: Any) -> Shown:
     """
     data = await views.job(view, id)
     shown = {
-        name: None if (given := data["job"].get(name)) is None else text.call(given, view.choices.hide)
-        for name in ("arguments", "value")
+        name: None if (given := data["job"].get(name)) is None else text.call(given) for name in ("arguments", "value")
     }
     return Shown("job.html", {**data, **shown, "stacks": None, **more})
 
@@ -43,6 +42,6 @@ async def body(view: View) -> Response:
     parts = []
     for name in ("arguments", "value"):
         if found.get(name) is not None:
-            parts.append(f"{name}:\n{plain_call(found[name], view.choices.hide)}\n")
+            parts.append(f"{name}:\n{plain_call(found[name])}\n")
     headers = {"content-disposition": 'attachment; filename="job.txt"'}
     return PlainTextResponse("\n".join(parts).encode("utf-8", "backslashreplace").decode(), headers=headers)

@@ -46,4 +46,4 @@ def page_of(
 async def letter(view: View) -> Shown:
     data = await views.letter(view, named(view, "id"))
     given = data["arguments"]
-    return Shown("letter.html", {**data, "arguments": None if given is None else text.call(given, view.choices.hide)})
+    return Shown("letter.html", {**data, "arguments": None if given is None else text.call(given)})

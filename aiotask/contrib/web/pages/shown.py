@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ....ops.views.look import ID
+from ....ops.views.look import ID, TEXT
 from ..view import View
 
 __all__ = ["Page", "Shown", "named"]
@@ -29,9 +29,10 @@ def named(view: View, parameter: str) -> str:
     """The id or name in the path.
 
     Raises:
-        HTTPException: it is longer than any id.
+        HTTPException: it is longer than any id or name.
     """
     found: str = view.request.path_params[parameter]
-    if len(found) > ID:
-        raise HTTPException(404, f"An id or name has at most {ID} characters; this one has {len(found):,}.")
+    most = ID if parameter == "id" else TEXT
+    if len(found) > most:
+        raise HTTPException(404, f"This has at most {most} characters; what was asked for has {len(found):,}.")
     return found

@@ -329,9 +329,10 @@ function plot(place, series) {
     hooks: {
       draw: [({ ctx, bbox, valToPos }) => (drawn.get(place).marks || []).forEach(([at, release]) => {
         const x = valToPos(at, "x", true);
-        ctx.fillStyle = colour("--accent"), ctx.textAlign = "left";
+        const right = x < bbox.left + bbox.width - 70 * devicePixelRatio;
+        ctx.fillStyle = colour("--accent"), ctx.textAlign = right ? "left" : "right";
         ctx.fillRect(x, bbox.top, devicePixelRatio, bbox.height);
-        ctx.fillText(release.slice(0, 20), x + 4 * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
+        ctx.fillText(release.slice(0, 20), x + (right ? 4 : -4) * devicePixelRatio, bbox.top + 10 * devicePixelRatio);
       })],
       setCursor: [(chart) => {
         const at = chart.cursor.idx;
