@@ -54,6 +54,8 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     oldest: float | None = None
     #: How many jobs of the queue have ended, by status; jobs that were parked count in ``Stats.ended`` alone.
     ended: dict[str, int] = {}
+    #: Those of the pending jobs that wait for a place in a limit; ``oldest`` knows nothing of them.
+    held: int = 0
 
 
 class Stats(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +87,8 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     dropped: int = 0
     #: How many of the parked jobs wait for the end of a pause, not for a worker that can run them.
     paused: int = 0
+    #: Hosts that were lost: other hosts have declared them dead.
+    lost: int = 0
 
     @property
     def sent(self) -> int:
@@ -302,7 +306,8 @@ class Inspector(Protocol):
         ...
 
     async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
-        """The queues in ``stats``."""
+        """The queues in ``stats``, with their parked jobs and dead letters, which ``stats`` may count in all alone: an
+        estimate where there are thousands."""
         ...
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:

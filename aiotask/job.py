@@ -18,6 +18,7 @@ from .values.unique import shown
 __all__ = [
     "FINAL",
     "GRAPHS_RELEASE",
+    "LOSS",
     "PAUSED_NEED",
     "RELEASE",
     "RESULT_TTL",
@@ -145,7 +146,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: Unix seconds of its end, by the clock of the process that has noted it.
     at: float
     worker: str = ""
-    #: ``retried``: it failed. ``killed``: at its limit, with its process. ``died``: its process did.
+    #: ``retried``: it failed. ``killed``: at its limit, with its process. ``died``: its process did. ``lost``: its host
+    #: was, on which it may have begun.
     how: str = ""
     #: Class and first line of its error, or how the process died.
     error: str = ""
@@ -177,6 +179,10 @@ _decode = msgspec.msgpack.Decoder(Job).decode
 
 #: Attempts in a trail, bytes of it, and characters of a name and of an error there.
 TRAIL, TRAIL_BYTES, TRAIL_WORKER, TRAIL_ERROR = 10, 1900, 80, 120
+
+
+#: What a trail says of a run on a host that was lost.
+LOSS = "its host was lost, on which it was claimed and may have begun"
 
 
 def with_attempt(meta: Meta, at: float, worker: str, how: str, error: str) -> Meta:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from .errors import SealError
-from .job import WIRE_VERSION, Status
+from .job import WIRE_VERSION, Attempt, Status
 
 __all__ = ["ErrorInfo", "Outcome", "decode_outcome", "encode_outcome"]
 
@@ -34,6 +34,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     about: str = ""
     #: The task of that job, where the error is a DependencyFailed.
     task: str = ""
+    #: The runs of the failed job before its last one.
+    trail: tuple[Attempt, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -37,13 +37,16 @@ def list_(most: Most = 10, name: AppName = None, url: Url = None, as_json: Json 
     import asyncio
 
     from aiotask.ops.connection import Place
-    from aiotask.ops.hosts import read_hosts, skews
+    from aiotask.ops.hosts import lost_words, read_hosts, read_lost, skews
 
-    hosts = asyncio.run(read_hosts(Place(name, url)))
+    place = Place(name, url)
+    hosts = asyncio.run(read_hosts(place))
     if as_json:
         print_json(hosts)
         return
     terminal = console()
+    for each in asyncio.run(read_lost(place)):
+        terminal.print(f"[yellow]{plain(' '.join(lost_words(each)), 500)}[/yellow]", soft_wrap=True)
     if not hosts:
         terminal.print("No worker is live. Start one: aiotask worker your.module", soft_wrap=True)
         return
@@ -57,9 +60,12 @@ def _show_processes(hosts: list[dict[str, Any]]) -> None:
     from aiotask.log.events import in_words
 
     right = ("pid", "memory", "CPU", "lag", "running", "started")
-    made = table("workers", "app", "worker", "pid", "memory", "CPU", "lag", "running", "started", "heard", right=right)
+    columns = ["app", "worker", "pid", "memory", "CPU", "lag", "running", "started", "heard"]
+    differ = len({host["release"] for host in hosts if host["age"] is not None}) > 1
+    made = table("workers", *columns, *(["release"] if differ else []), right=right)
     for host in hosts:
         age = "never" if host["age"] is None else f"{in_words(host['age'])} ago"
+        release = [plain(host.get("release") or "(none)", 60)] if differ else []
         shown: set[str] = set()
         for each in host.get("processes", ()):
             names = [name for name in each["incarnations"] if name in host["live"]] or each["incarnations"][-1:]
@@ -75,10 +81,11 @@ def _show_processes(hosts: list[dict[str, Any]]) -> None:
                 f"{each['running']:,}",
                 f"{each['started']:,}",
                 age,
+                *release,
             )
         for name in host["live"]:
             if name not in shown:
-                made.add_row(plain(host["app"]), plain(name), *([""] * 6), age)
+                made.add_row(plain(host["app"]), plain(name), *([""] * 6), age, *release)
     console().print(made)
 
 

@@ -27,6 +27,7 @@ from aiotask.ops.series import (
 )
 from aiotask.ops.views.overview import used_queues
 from aiotask.values.metrics import Counts, Slot, bucket_of, slot_of
+from aiotask.values.report import LostHost
 
 
 def counts(succeeded: int, failed: int = 0, retried: int = 0, seconds: float = 0.02) -> Counts:
@@ -86,6 +87,10 @@ def test_a_deploy_is_where_a_release_is_first_heard_of() -> None:
 
     assert marks_in(rolling) == [(6180.0, "b"), (6360.0, "a")]
     assert series_of(rolling).marks == marks_in(rolling)
+    # A rollback is one while both are there, and a host that restarts with its release is none.
+    back = released(("a",), ("a", "b"), ("b",), ("a", "b"), ("a",))
+    assert marks_in(back) == [(6060.0, "b"), (6240.0, "a")]
+    assert marks_in(released(("a", "b"), ("a",), ("a", "b"))) == []
     # What was there as the range began is no deploy, and neither is a minute without reports.
     assert marks_in(released(("a",), (), ("a",))) == [] and marks_in(Ranged(60, [])) == []
 
@@ -162,6 +167,7 @@ def host(**more: Any) -> dict[str, Any]:
         "serving": 1,
         "stopping": False,
         "exits": {},
+        "ahead": 0.0,
         "running": [],
         "processes": [process],
     }
@@ -227,6 +233,18 @@ def test_hosts_that_are_silent_or_stand_still_are_told() -> None:
     assert "has not been heard of for 20 s" in told(stats, [WORKER], hosts=[host(age=20.0)])[0]
     assert told(stats, [WORKER], hosts=[host(serving=0)]) == []
     assert "0 of 1 workers serve on node-a" in told(stats, [WORKER], hosts=[host(serving=0, exits={"signal": 2})])[0]
+    assert told(stats, [WORKER], hosts=[host(ahead=-1.9)]) == []
+    assert told(stats, [WORKER], hosts=[host(ahead=900.0)]) == [
+        "! The clock of host node-a is 15 min ahead of that of the server."
+    ]
+    lost = attention_of(stats, [WORKER], [], FACTS, 0, 0, lost=[LostHost("web-1-7-ab", 120.0, "web-1", 3)])
+    assert [f"{each.what} {each.rest}" for each in lost] == [
+        "Host web-1 (web-1-7-ab) was lost 2 min ago (3 jobs were requeued)."
+    ]
+    by_hand = attention_of(stats, [WORKER], [], FACTS, 0, 0, by_hand={"stripe": "1 at a time"})
+    assert [(each.is_bad, each.what, each.fix) for each in by_hand] == [
+        (False, "Limit stripe", "To restore what its tasks declare: aiotask limits reset stripe")
+    ]
     assert "different releases of the app" in told(stats, [WORKER], hosts=[host(release="a"), host(release="b")])[0]
 
 

@@ -65,6 +65,9 @@ async def test_who_blocks_or_takes_long_is_said_once_with_the_place(stage: Stage
     assert "apps/hazards.py:" in said["place"] and said["place"].endswith("in block_the_loop")
     assert said["stack"].startswith('  File "') and "in block_the_loop" in said["stack"]
     assert "has blocked the event loop of worker-1 for" in said["message"]
+    # The supervisor logs it; who ends that process ends the host.
+    worker = await stage.pid.apply_async()
+    assert said["pid"] == worker != supervisor.pid
 
     # What it used goes with its outcome: of an async job, the time for which it kept the loop.
     outcome = await outcome_of(stage, blocking.id)
@@ -74,7 +77,7 @@ async def test_who_blocks_or_takes_long_is_said_once_with_the_place(stage: Stage
     long = stage.nap.apply_async(2.0)
     assert await long == 1
     (said,) = said_of(supervisor, long.id)
-    assert (said["event"], said["level"]) == ("long", "info")
+    assert (said["event"], said["level"], said["pid"]) == ("long", "info", worker)
     assert "apps/hazards.py:" in said["place"] and "in nap" in said["place"]
 
     outcome = await outcome_of(stage, long.id)

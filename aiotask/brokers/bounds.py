@@ -11,6 +11,7 @@ __all__ = [
     "DECLARER_TTL",
     "HISTORY_ROWS",
     "KEY_TOLD",
+    "LOST_HOSTS",
     "OUTBOX_CLIENT",
     "OUTBOX_TTL",
     "REFUSALS",
@@ -28,6 +29,8 @@ ASIDE = 1_000
 AUDIT_LINES = 1_000
 #: Lines of the audit that say what was refused, and are kept beside the others: no flood of these pushes actions out.
 REFUSALS = 250
+#: Hosts that were lost and are remembered; older ones make room.
+LOST_HOSTS = 100
 #: Finished jobs that wait for a recorder; older ones make room.
 HISTORY_ROWS = 1_000_000
 #: Seconds after its last push for which the sequence of a client is remembered.

@@ -9,7 +9,7 @@ import msgspec
 
 from ..inspector import Inspector, Stats
 from ..values.metrics import Counts, Table
-from ..values.report import HostReport
+from ..values.report import HostReport, LostHost
 
 __all__ = [
     "ERRORS_KEPT",
@@ -84,4 +84,8 @@ class MetricsInspector(Inspector, Protocol):
 
     async def reports(self) -> list[HostReport]:
         """The last report of each host, by name."""
+        ...
+
+    async def lost(self) -> list[LostHost]:
+        """The last hosts that were lost, the latest first."""
         ...

@@ -21,7 +21,7 @@ async def parked_upstream(broker: Broker, ids: Iterable[str]) -> dict[str, tuple
     """For each of these waiting jobs that needs a parked one which no live worker can run: the id of that one, and its
     state. Reads the graphs only if any job is parked."""
     view = cast("GraphInspector", inspect(broker))
-    if not any([queue.parked for queue in await view.queues()]):
+    if not (await view.stats()).parked:
         return {}
     met, found, nodes = await needs_of_workers(broker), dict[str, tuple[str, JobState]](), dict[str, GraphNodeInfo]()
     for id in ids:

@@ -23,6 +23,8 @@ __all__ = ["HostReader"]
 
 #: Jobs in a report, and seconds of the code of one job from which on it blocks its loop.
 _MOST, _BLOCKING = 100, 1.0
+#: Tasks that have series before they have run: as many as a metrics page has rows for.
+_KNOWN = 255
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -49,6 +51,12 @@ class HostReader:
             for shape, number in page.errors.items():
                 errors[shape] = errors.get(shape, 0) + number
         return _sum([page.tasks for page in pages]), _sum([page.queues for page in pages]), errors
+
+    def counts_of_known(self) -> tuple[dict[str, Counts], dict[str, Counts]]:
+        """The counts of tasks and queues, with tasks that have not run yet, so that their series begin at 0."""
+        tasks, queues, _ = self.counts()
+        known = sorted(self._tasks.values())[:_KNOWN]
+        return dict.fromkeys(known, Counts()) | tasks, queues
 
     def counted(self) -> Observed:
         """The same as it is reported."""

@@ -16,12 +16,12 @@ async def in_service(label: str, unit: Unit) -> InService:
     try:
         inspector = inspect(broker)
         server = await inspector.facts()
-        queues = await inspector.queues()
+        stats = await inspector.stats()
         return InService(
             app=label,
             server=f"{server.kind} {server.version}",
             durability=server.durability.words,
-            pending=sum(queue.pending + queue.scheduled + queue.parked for queue in queues),
+            pending=stats.pending + stats.scheduled + stats.parked,
             warnings=server.warnings,
         )
     except BrokerError:

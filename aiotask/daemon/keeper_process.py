@@ -199,7 +199,7 @@ class KeeperProcess:
         """What Prometheus is told of this host, and of the brokers of its apps."""
         apps = []
         for branch, keeper, reader in zip(self._branches, self._keepers, self._readers, strict=True):
-            tasks, queues, _ = reader.counts()
+            tasks, queues = reader.counts_of_known()
             apps.append(await keeper.metrics(branch.app, tasks, queues, branch.inspector))
         return exposition(apps, self._readers[0].report())
 

@@ -90,6 +90,7 @@ class InLoopWatch:
             id=run.job.id,
             task=run.task.name,
             worker=run.worker,
+            pid=os.getpid(),
             seconds=seconds,
             what=what,
             place=place(frames),

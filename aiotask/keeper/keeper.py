@@ -17,7 +17,7 @@ from ..brokers.history import History
 from ..brokers.metrics import Metrics
 from ..brokers.technology import EXPIRY, GRAPHS, METRICS, SCHEDULES
 from ..errors import BrokerError
-from ..inspector import Inspector, Stats
+from ..inspector import Inspector, ServerFacts, Stats
 from ..values.metrics import Counts
 from ..values.report import HostReport
 from .agenda import Agenda
@@ -52,8 +52,7 @@ class AppMetrics(NamedTuple):
     #: Finished jobs that wait for a recorder; None: the broker has not answered, as with the next ones.
     backlog: int | None = None
     stats: Stats | None = None
-    #: Bytes that the broker's server uses.
-    used_bytes: int = 0
+    facts: ServerFacts | None = None
 
 
 class Keeper:
@@ -211,7 +210,7 @@ class Keeper:
             await self._reporter.report_now()
 
     def _complete(self, report: HostReport, took: float) -> HostReport:
-        return replace(report, recovered=self.recovery.moved, broker=round(took, 4))
+        return replace(report, recovered=self.recovery.moved, broker=round(took, 4), time=time.time())
 
     async def metrics(
         self, app: str, tasks: dict[str, Counts], queues: dict[str, Counts], inspector: Inspector
@@ -228,8 +227,8 @@ class Keeper:
         with contextlib.suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(METRICS_TIMEOUT):
                 stats, backlog = await inspector.stats(), await inspector.unrecorded()
-                used = (await inspector.facts()).memory_used
-                return found._replace(stats=stats, backlog=backlog, used_bytes=used)
+                facts = await inspector.facts()
+                return found._replace(stats=stats, backlog=backlog, facts=facts)
         return found
 
     async def close(self) -> None:

@@ -155,6 +155,7 @@ class Recovery:
                 keep=tuple(death.overdue),
             )
             moved += recovered.moved
+            self.moved += recovered.moved
             overdue = recovered.kept
             if not recovered.more:
                 break

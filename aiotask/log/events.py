@@ -173,17 +173,28 @@ class EventLog:
         return _arguments(*(self._hides(task, positional, keyword) if self._hides else (positional, keyword)))
 
     def slow(
-        self, kind: JobEvent, *, id: str, task: str, worker: str, seconds: float, what: str, place: str, stack: str
+        self,
+        kind: JobEvent,
+        *,
+        id: str,
+        task: str,
+        worker: str,
+        pid: int,
+        seconds: float,
+        what: str,
+        place: str,
+        stack: str,
     ) -> None:
         """Log where a job is that takes long or blocks the event loop, with its stack below.
 
         Args:
             id, task: of the job; empty: the code belongs to no job.
+            pid: of the worker process, which is not always the one that logs.
             seconds: how long the job has run or blocked the loop.
             what: as in ``has blocked the event loop of worker-3``.
         """
         style = _STYLES[kind]
-        facts: dict[str, Any] = {"event": kind.value, "id": id, "task": task, "worker": worker}
+        facts: dict[str, Any] = {"event": kind.value, "id": id, "task": task, "worker": worker, "pid": pid}
         facts |= {"seconds": _seconds(seconds), "place": place, "stack": stack}
         job = f"{plain(task)} {plain(id)} " if id else ""
         line = f"{job}{what} for {in_words(seconds)} at {plain(place, DETAIL_LENGTH)}"

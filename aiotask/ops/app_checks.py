@@ -10,8 +10,9 @@ from ..brokers.technology import HISTORY, SCHEDULES
 from .attention import Attention, attention_of
 from .check import Check, State
 from .connection import Connection
-from .hosts import hosts_of
+from .hosts import hosts_of, lost_hosts
 from .letters import by_error
+from .limits import by_hand
 from .pauses import pauses_of
 from .schedules import disputed, paused_in
 
@@ -26,7 +27,8 @@ async def about_app(connection: Connection) -> list[Check]:
     unrecorded = await inspector.unrecorded() if records else 0
     pauses, hosts, errors = await pauses_of(connection), await hosts_of(connection), await by_error(connection)
     aside, schedules = await inspector.rejected(), await paused_in(connection)
-    said = attention_of(stats, workers, pauses, facts, unrecorded, aside, hosts, errors, schedules)
+    told = hosts, errors, schedules, await lost_hosts(connection), await by_hand(connection)
+    said = attention_of(stats, workers, pauses, facts, unrecorded, aside, *told)
     found = [_check(name, each, len(workers), unrecorded) for each in said if each.kind != "server"]
     checks = [*_well(name, found, len(workers), unrecorded if records else None), *found]
     if SCHEDULES in features(connection.broker.url):
@@ -48,6 +50,7 @@ _NAMES = {
     "dead": "dead letters",
     "aside": "set aside",
     "history": "history",
+    "limits": "limits",
 }
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..brokers.pauses import Pause
 from ..brokers.schedules import ScheduleState
 from ..inspector import QueueInfo, ServerFacts, Stats, WorkerInfo
 from ..log.events import in_words
-from .hosts import SILENT, drained, skews
+from ..values.report import LostHost
+from .hosts import SILENT, drained, lost_words, skews
 from .pauses import resume_command
 
 __all__ = ["Attention", "attention_of"]
@@ -20,6 +22,8 @@ __all__ = ["Attention", "attention_of"]
 _FULL = 0.9
 #: Seconds for which an event loop stands still before people are told.
 _STILL = 1.0
+#: Seconds by which the clock of a host is off before people are told.
+_SKEWED = 2.0
 #: What to do where not everything runs the same.
 _BEHIND_FIX = "Finish the deploy, or stop what was left behind: aiotask workers shows the releases."
 #: Finished jobs that wait for a recorder, above which the history is behind.
@@ -37,7 +41,7 @@ class Attention(NamedTuple):
     #: What to do about it; empty: the pages say it.
     fix: str = ""
     #: What it is about: ``queue``, ``task``, ``all``, ``schedule``, ``job``, ``parked``, ``workers``, ``server``,
-    #: ``dead``, ``aside`` or ``history``; its name.
+    #: ``dead``, ``aside``, ``limits`` or ``history``; its name.
     kind: str = ""
     name: str = ""
     #: The verb that ends it, for faces that can do it: ``resume``, or none.
@@ -54,6 +58,8 @@ def attention_of(
     hosts: Sequence[dict[str, Any]] = (),
     errors: Sequence[dict[str, Any]] = (),
     schedules: Sequence[ScheduleState] = (),
+    lost: Sequence[LostHost] = (),
+    by_hand: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Attention]:
     """What is wrong comes first.
 
@@ -63,13 +69,17 @@ def attention_of(
         hosts: as ``hosts.read_hosts`` describes them.
         errors: the newest dead letters, as ``letters.by_error`` groups them.
         schedules: those that are paused.
+        lost: hosts that were lost lately.
+        by_hand: what each limit allows whose numbers were set by hand.
     """
     found = [
         *_about_workers(stats, workers, hosts),
         *_about_queues(stats, workers),
         *_about_hosts(hosts),
+        *(_about_lost(each) for each in lost),
         *(_about_pause(pause, stats) for pause in pauses),
         *map(_about_schedule, schedules),
+        *(_about_limit(name, allows, stats) for name, allows in by_hand.items()),
         *_about_server(facts),
         *_about_letters(stats, errors),
         *_about_backlogs(stats, unrecorded, aside),
@@ -118,6 +128,11 @@ def _about_hosts(hosts: Sequence[dict[str, Any]]) -> list[Attention]:
             fix = "Look at that machine; its jobs run elsewhere once its lease is over."
             found.append(Attention(True, f"Host {name}", rest, fix, "workers"))
             continue
+        if abs(ahead := host["ahead"]) >= _SKEWED:
+            way = "ahead of" if ahead > 0 else "behind"
+            rest = f"is {in_words(abs(ahead))} {way} that of the server."
+            fix = "Set it right: delays, eta and expiry of what it sends, and the times of its runs, are off by that."
+            found.append(Attention(True, f"The clock of host {name}", rest, fix, "workers"))
         if rest := drained(host):
             fix = f"To end that: aiotask workers resume {host['host']}"
             found.append(Attention(False, f"Host {name}", rest, fix, "workers"))
@@ -134,6 +149,11 @@ def _name(host: dict[str, Any], hosts: Sequence[dict[str, Any]]) -> str:
     """The machine of a host; its own name where several hosts are on that machine."""
     on_it = sum(each.get("machine") == host["machine"] for each in hosts)
     return str(host["machine"]) if host["machine"] and on_it == 1 else str(host["host"])
+
+
+def _about_lost(host: LostHost) -> Attention:
+    what, rest, fix = lost_words(host)
+    return Attention(True, what, rest, fix, "workers")
 
 
 def _about_still(name: str, host: dict[str, Any], process: dict[str, Any]) -> Attention:
@@ -187,6 +207,14 @@ def _about_schedule(state: ScheduleState) -> Attention:
     fix = f"If it is no longer needed: aiotask schedules resume {shlex.quote(state.name)}"
     what = f"Schedule {state.name} has been paused"
     return Attention(False, what, f"{since}{by}{why}.", fix, "schedule", state.name, "resume")
+
+
+def _about_limit(name: str, allows: str, stats: Stats) -> Attention:
+    held = sum(queue.held for queue in stats.queues)
+    waits = f"; {_jobs(held)} wait{'s' if held == 1 else ''} for places in limits" if held else ""
+    rest = f"has numbers that were set by hand: {allows}{waits}."
+    fix = f"To restore what its tasks declare: aiotask limits reset {name}"
+    return Attention(False, f"Limit {name}", rest, fix, "limits")
 
 
 def _about_server(facts: ServerFacts) -> list[Attention]:

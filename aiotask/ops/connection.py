@@ -194,8 +194,8 @@ async def is_idle(connection: Connection) -> bool:
     """Whether this app has neither a live worker, nor jobs, nor dead letters: only its name is on the server."""
     if await connection.inspector.workers():
         return False
-    queues = await connection.inspector.queues()
-    return not any(each.pending + each.running + each.scheduled + each.parked + each.dead for each in queues)
+    stats = await connection.inspector.stats()
+    return not (stats.pending + stats.running + stats.scheduled + stats.parked + stats.dead)
 
 
 async def without_idle(opened: list[Connection]) -> tuple[list[Connection], list[str]]:

@@ -15,7 +15,7 @@ from ..embedded.server import EmbeddedServer
 from ..errors import SealError
 from ..history.resultdb import JobRecord
 from ..inspector import DeadLetter, JobInfo, QueueInfo, WorkerInfo
-from ..job import Job, More, decode_job
+from ..job import Attempt, Job, More, decode_job
 from ..outcome import decode_outcome
 from ..tasks.limits import key_words
 from ..values.flow import unpack_ids
@@ -56,7 +56,7 @@ def describe_job(connection: Connection, info: JobInfo) -> dict[str, Any]:
     if info.meta.deaths:
         job |= {"deaths": info.meta.deaths, "last_death": info.meta.reason}
     if info.meta.trail:
-        job["trail"] = to_builtins(info.meta.trail)
+        job["trail"] = _trail_of(info.meta.trail)
     if info.sealed is not None:
         job |= describe_sealed(connection, info.sealed)
     if info.need:
@@ -143,7 +143,15 @@ def describe_outcome(connection: Connection, sealed: bytes) -> dict[str, Any]:
     if outcome.error is not None:
         found["error"] = f"{outcome.error.type.removeprefix('builtins.')}: {outcome.error.message}"
         found["traceback"] = outcome.error.traceback
+        if trail := outcome.error.trail:
+            found["trail"] = _trail_of(trail)
+            if deaths := sum(run.how == "died" for run in trail):
+                found["deaths"] = deaths
     return found
+
+
+def _trail_of(trail: tuple[Attempt, ...]) -> list[list[Any]]:
+    return [list(to_builtins(run)) for run in trail]
 
 
 def describe_queue(queue: QueueInfo) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from ..brokers.metrics import MetricsInspector
 from ..brokers.technology import METRICS
 from ..inspector import WorkerInfo
 from ..log.events import in_words
-from ..values.report import HostReport
+from ..values.report import HostReport, LostHost
 from .connection import Connection, Place, inspectors
 
-__all__ = ["SILENT", "drained", "hosts_of", "read_hosts", "skews"]
+__all__ = ["SILENT", "drained", "hosts_of", "lost_hosts", "lost_words", "read_hosts", "read_lost", "skews"]
 
 #: Seconds without a report after which a host is silent: its keeper reports every 5 s.
 SILENT = 12.0
+#: Seconds for which people are told that a host was lost.
+_LOST = 3600.0
 #: What should be the same on each host, and in words.
 _SKEWS = {"aiotask": "releases of aiotask", "python": "releases of Python", "release": "releases of the app"}
 
@@ -46,6 +48,28 @@ async def hosts_of(connection: Connection) -> list[dict[str, Any]]:
         {"app": connection.label, **_described(host, reports.get(host), live.get(host, []))}
         for host in sorted({*reports, *live})
     ]
+
+
+async def lost_hosts(connection: Connection) -> list[LostHost]:
+    """The hosts of one app that were lost within the last hour, the latest first."""
+    if connection.app is None or METRICS not in features(connection.app.url):
+        return []
+    found = await cast("MetricsInspector", connection.inspector).lost()
+    return [each for each in found if each.age <= _LOST]
+
+
+async def read_lost(place: Place) -> list[LostHost]:
+    """The hosts of the named app or of all apps that were lost within the last hour."""
+    async with inspectors(place) as opened:
+        return [host for each in opened for host in await lost_hosts(each)]
+
+
+def lost_words(host: LostHost) -> tuple[str, str, str]:
+    """That a host was lost, as the beginning of a sentence, the rest, and what to do."""
+    jobs = f"{host.jobs:,} job{' was' if host.jobs == 1 else 's were'} requeued"
+    name = f"{host.machine} ({host.host})" if host.machine else host.host
+    fix = "Is the machine up, and has its supervisor started again? Its last words are in its log."
+    return f"Host {name}", f"was lost {in_words(host.age)} ago ({jobs}).", fix
 
 
 def _described(host: str, report: HostReport | None, live: Sequence[WorkerInfo]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
 from .likely import likely
 
-__all__ = ["READ", "numbers_of", "read_limit", "read_limits", "reset_limit", "set_limit", "why_in_line"]
+__all__ = ["READ", "by_hand", "numbers_of", "read_limit", "read_limits", "reset_limit", "set_limit", "why_in_line"]
 
 #: Jobs of each status that are read for one limit at most.
 READ = 1_000
@@ -36,6 +36,12 @@ async def read_limits(place: Place) -> list[dict[str, Any]]:
     async with inspectors(place) as opened:
         found = [described(each, info) for each in opened for info in await _infos(each)]
     return sorted(found, key=lambda limit: (limit["app"], limit["task"] or limit["name"]))
+
+
+async def by_hand(connection: Connection) -> dict[str, str]:
+    """What each limit of an app allows whose numbers were set by hand, by its name or that of its task."""
+    found = [described(connection, info) for info in await _infos(connection) if info.declared is not None]
+    return {limit["task"] or limit["name"]: limit["allows"] for limit in found}
 
 
 async def read_limit(place: Place, name: str) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..inspector import Stats
+from ..inspector import ServerFacts, Stats
 from ..keeper.keeper import AppMetrics
 from ..values.metrics import EDGES, Counts, Slot
-from ..values.report import HostReport
+from ..values.report import EXITS, HostReport
 
 __all__ = ["CONTENT_TYPE", "exposition", "stats_exposition"]
 
@@ -34,9 +34,9 @@ def exposition(apps: Sequence[AppMetrics], host: HostReport) -> str:
     return _text(_families(apps, host))
 
 
-def stats_exposition(app: str, stats: Stats, used_bytes: int) -> str:
+def stats_exposition(app: str, stats: Stats, facts: ServerFacts) -> str:
     """What one app has on its broker, for a reader that sees none of its hosts."""
-    return _text(_of_stats([AppMetrics(app, {}, {}, stats=stats, used_bytes=used_bytes)]))
+    return _text(_of_stats([AppMetrics(app, {}, {}, stats=stats, facts=facts)]))
 
 
 def _text(families: Iterable[_Family]) -> str:
@@ -56,18 +56,23 @@ def _families(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]
         ("", {**labels, "outcome": word}, float(counts.of(slot)))
         for labels, counts in of_tasks
         for word, slot in _OUTCOMES.items()
-        if counts.of(slot)
     ]
-    cpu = [("", labels, counts.cpu) for labels, counts in of_tasks if counts.cpu]
+    cpu = [("", labels, counts.cpu) for labels, counts in of_tasks]
+    have_run = [(labels, counts) for labels, counts in of_tasks if counts.slots]
     yield "aiotask_jobs_total", "counter", "Runs by how they ended.", outcomes
-    yield "aiotask_job_run_seconds", "histogram", "How long runs took.", _histograms(of_tasks)
+    yield "aiotask_job_run_seconds", "histogram", "How long runs took.", _histograms(have_run)
     yield (
         "aiotask_queue_wait_seconds",
         "histogram",
         "How long the oldest job of a claim waited.",
         _histograms(of_queues),
     )
-    yield "aiotask_job_cpu_seconds_total", "counter", "CPU of runs of 1 ms and more.", cpu
+    yield (
+        "aiotask_job_cpu_seconds_total",
+        "counter",
+        "CPU of runs of 1 ms and more; of async tasks the time for which they kept the event loop.",
+        cpu,
+    )
     yield from _of_host(apps, host)
     yield from _of_stats([each for each in apps if each.stats is not None])
 
@@ -90,14 +95,19 @@ def _of_host(apps: Sequence[AppMetrics], host: HostReport) -> Iterator[_Family]:
             *(f"aiotask_worker_{name}", kind, help_),
             [("", {"worker": worker}, getattr(each, attribute)) for worker, each in of_workers],
         )
-    exits = [("", {"reason": reason}, float(number)) for reason, number in host.exits.items()]
+    exits = [("", {"reason": reason}, float(host.exits.get(reason, 0))) for reason in EXITS]
     yield "aiotask_worker_exits_total", "counter", "Worker processes that have ended.", exits
     build = {"version": host.aiotask, "python": host.python, "release": host.release}
     yield "aiotask_build_info", "gauge", "Releases of aiotask, Python and the app.", [("", build, 1.0)]
     for name, kind, help_, attribute in (
         ("lease_age_seconds", "gauge", "Seconds since the lease of this host was renewed.", "lease_age"),
         ("broker_seconds", "gauge", "How long the broker took for the last report.", "broker_seconds"),
-        ("recovered_total", "counter", "Jobs that this keeper has given back.", "recovered"),
+        (
+            "recovered_total",
+            "counter",
+            "Jobs that this keeper has given back after a death of a process or of another host.",
+            "recovered",
+        ),
         ("history_backlog", "gauge", "Finished jobs that wait for a recorder.", "backlog"),
     ):
         values = [(each.app, getattr(each, attribute)) for each in apps]
@@ -116,6 +126,8 @@ def _of_stats(apps: Sequence[AppMetrics]) -> Iterator[_Family]:
         ("running", "Jobs that are claimed.", "running"),
         ("oldest_seconds", "Seconds for which the oldest pending job has been in its lane.", "oldest"),
         ("paused", "1: no job of the queue starts.", "paused"),
+        ("consumers", "Worker processes that claim from it.", "consumers"),
+        ("held", "Those of the pending jobs that wait for a place in a limit.", "held"),
     ):
         samples = [("", labels, float(getattr(queue, attribute) or 0)) for labels, queue in queues]
         yield f"aiotask_queue_{name}", "gauge", f"{help_} The same from every host: use max.", samples
@@ -125,11 +137,15 @@ def _of_stats(apps: Sequence[AppMetrics]) -> Iterator[_Family]:
         ("dead_letters", "gauge", "Jobs that were given up.", "dead"),
         ("rejected_total", "counter", "Messages that were no jobs of the app.", "rejected"),
         ("sent_total", "counter", "Jobs that were sent.", "sent"),
+        ("hosts_lost_total", "counter", "Hosts that others have declared dead.", "lost"),
     ):
         values = [("", {"app": each.app}, float(getattr(each.stats, attribute))) for each in apps]
         yield f"aiotask_{name}", kind, f"{help_} The same from every host: use max.", values
-    used = [("", {"app": each.app}, float(each.used_bytes)) for each in apps]
+    known = [({"app": each.app}, each.facts) for each in apps if each.facts is not None]
+    used = [("", labels, float(facts.memory_used)) for labels, facts in known]
     yield "aiotask_server_used_bytes", "gauge", "Memory that the broker's server uses.", used
+    limits = [("", labels, float(facts.memory_limit)) for labels, facts in known]
+    yield "aiotask_server_limit_bytes", "gauge", "Memory that it may use (maxmemory); 0: it has no limit.", limits
 
 
 def _histograms(every: Sequence[tuple[_Labels, Counts]]) -> Iterator[_Sample]:

@@ -134,7 +134,7 @@ async def _unknown(connection: Connection, pause: Pause) -> str:
         tasks = {task for worker in workers for task in _names_in(worker.facts, "tasks")}
         return "" if pause.task in tasks else f'No live worker has a task "{pause.task}".{likely(pause.task, [*tasks])}'
     queues = {queue for worker in workers for queue in _names_in(worker.facts, "queues")}
-    queues |= {queue.name for queue in await connection.inspector.queues() if queue.pending}
+    queues |= {queue.name for queue in (await connection.inspector.stats()).queues if queue.pending}
     if pause.queue in queues:
         return ""
     return f'No live worker consumes a queue "{pause.queue}", and no job waits in it.{likely(pause.queue, [*queues])}'

@@ -106,14 +106,26 @@ def series_of(ranged: Ranged, task: str = "", queue: str = "") -> Series:
 
 def marks_in(ranged: Ranged) -> list[tuple[float, str]]:
     """Deploys in a range: the beginning of the minute in which a host first had a release (``AIOTASK_RELEASE``) that no
-    host had in the last minute before it with reports. One that comes back is a deploy, too."""
+    host had in the ten minutes before it; and a rollback: that of the minute in which most reports came again from
+    another release than the last deploy's. A host that restarts with its release is none."""
     found: list[tuple[float, str]] = []
-    before: set[str] | None = None
+    #: When each release was last heard of, which most had, and which was deployed last.
+    heard: dict[str, float] = {}
+    leading = current = ""
     for minute in ranged.minutes:
-        if minute.releases:
-            now = set(minute.releases)
-            found += [(minute.at, release) for release in sorted(now - before)] if before is not None else []
-            before = now
+        if not minute.releases:
+            continue
+        new = (
+            [each for each in sorted(minute.releases) if minute.at - heard.get(each, -math.inf) > TEN] if heard else []
+        )
+        most = max(minute.releases.values())
+        if minute.releases.get(leading, 0) < most:
+            leading, before = min(each for each, number in minute.releases.items() if number == most), leading
+            if before and leading != current and leading not in new:
+                new.append(leading)
+        current = new[-1] if new else current or leading
+        found += [(minute.at, release) for release in new]
+        heard |= dict.fromkeys(minute.releases, minute.at)
     return found
 
 

@@ -6,7 +6,12 @@ import msgspec
 
 from ..errors import SealError
 
-__all__ = ["HostReport", "ProcessReport", "RunningJob", "decode_report", "encode_report"]
+__all__ = ["EXITS", "HostReport", "LostHost", "ProcessReport", "RunningJob", "decode_report", "encode_report"]
+
+
+#: Why worker processes end. They had nothing left to do, or were replaced; their exit code or a signal; they took too
+#: much memory of the machine; a job went beyond its limit, or the process was stuck; they could not load the app.
+EXITS = ("done", "exit_code", "signal", "out_of_memory", "killed", "not_loaded")
 
 
 class ProcessReport(msgspec.Struct, frozen=True, array_like=True):
@@ -70,6 +75,21 @@ class HostReport(msgspec.Struct, frozen=True):
     #: Since when the host takes no new jobs (Unix seconds, by the broker's clock; 0: it takes them), and who wants so.
     drained_at: float = 0.0
     drained_by: str = ""
+    #: Unix seconds of the clock of the host as it reported; and by how many seconds that is ahead of the broker's,
+    #: as those see who read the report.
+    time: float = 0.0
+    ahead: float = 0.0
+
+
+class LostHost(msgspec.Struct, frozen=True):
+    """A host that other hosts have declared dead, since it had shown no sign of life."""
+
+    host: str
+    #: Seconds since then.
+    age: float
+    machine: str = ""
+    #: Jobs that were given back since its workers had claimed them.
+    jobs: int = 0
 
 
 #: Encodes a report; its age is that of its entry.

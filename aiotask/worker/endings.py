@@ -7,6 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from ..broker import Finish, Requeue, special_of
 from ..errors import BrokerError, JobCancelled, JobError, Retry, SerializationError, WorkerLost
 from ..job import WIRE_VERSION, Status, decode_job
@@ -232,11 +234,16 @@ class Endings:
             error = run.info or error_info(verdict.error, run.traceback, self._serializer, job.id)
             # The retries of the job are used up, so it was expected to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
+        worker = self._worker
+        if error is not None and (trail := delivery.meta.trail):
+            error = replace(error, trail=trail)
+            # A job that is given up has not run here.
+            worker = worker if run.started_at else trail[-1].worker
         cpu = memory = 0
         if run.took >= SHORT:
             cpu, memory = _used(run)
             self._measures.ran(job.task, run.took, run.cpu)
-        began, end, worker = run.started_at, run.finished_at or time.time(), self._worker
+        began, end = run.started_at, run.finished_at or time.time()
         flow = run.flow
         graph = "" if flow is None else flow.graph
         outcome = Outcome(

@@ -35,6 +35,23 @@ async def test_queues_are_counted(broker: Broker, worker: Worker, inspector: Ins
     assert (counts["mail"].pending, counts["mail"].running, counts["mail"].scheduled) == (0, 2, 1)
 
 
+async def test_parked_jobs_and_dead_letters_are_those_of_their_queue(
+    broker: Broker, worker: Worker, inspector: Inspector
+) -> None:
+    worker.queues = ["cpu", "mail"]
+    await send(broker, a_push("waits", "cpu"), *(a_push(f"dead-{n}", "mail") for n in range(3)))
+    for delivery in (await worker.claim(4)).deliveries:
+        if delivery.id != "waits":
+            await worker.finish(delivery, status=Status.FAILED, dead=True)
+    await send(broker, a_push("other", "mail"))
+    (other,) = (await worker.claim(1)).deliveries
+    assert await worker.requeue(other, queue="mail", need="task:missing") is Settled.DONE
+
+    counts = {queue.name: (queue.dead, queue.parked) for queue in await inspector.queues()}
+
+    assert (counts["cpu"], counts["mail"]) == ((0, 0), (3, 1))
+
+
 async def test_live_workers_are_listed_with_their_facts(
     broker: Broker, worker: Worker, other: Worker, inspector: Inspector
 ) -> None:

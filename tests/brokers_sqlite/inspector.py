@@ -29,7 +29,8 @@ from aiotask.inspector import (
     Stats,
     WorkerInfo,
 )
-from aiotask.job import Status
+from aiotask.job import Status, decode_job
+from aiotask.wire.seal import OVERHEAD
 
 from . import tables
 
@@ -52,7 +53,7 @@ class SqliteInspector(ABC):
             rows = tables.rows(db, "TRUE")
             jobs = Counter((row.queue, row.status) for row in rows)
             served = Counter(queue for worker in _workers(db) for queue in _queues_of(worker))
-            (dead,) = db.execute("SELECT count(*) FROM dead").fetchone()
+            dead = Counter(decode_job(job[OVERHEAD:]).queue for (job,) in db.execute("SELECT job FROM dead"))
         return [
             QueueInfo(
                 queue,
@@ -60,11 +61,10 @@ class SqliteInspector(ABC):
                 running=jobs[queue, Status.RUNNING],
                 scheduled=jobs[queue, Status.SCHEDULED] + jobs[queue, Status.RETRYING],
                 parked=jobs[queue, Status.PARKED],
-                # A dead letter has no queue here, so the first one counts them all.
-                dead=dead if number == 0 else 0,
+                dead=dead[queue],
                 consumers=served[queue],
             )
-            for number, queue in enumerate(sorted({row.queue for row in rows} | set(served)))
+            for queue in sorted({row.queue for row in rows} | set(served) | set(dead))
         ]
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:

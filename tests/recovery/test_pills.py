@@ -15,6 +15,9 @@ from aiotask import ResultDB, Status
 from aiotask.broker import Replayed
 from aiotask.brokers import connect, inspect
 from aiotask.errors import WorkerLost
+from aiotask.ops.connection import Place
+from aiotask.ops.letters import read_letter
+from aiotask.ops.views.job import timeline
 
 from ..acceptance.ledger import most_at_once
 from ..acceptance.stage import Stage
@@ -58,6 +61,13 @@ async def test_a_job_that_kills_is_given_up_after_three_deaths_and_no_innocent_w
     assert values == [*range(20), *([1] * 10)] * len(PILLS)
     async with stage.app.inspector() as inspector:
         assert {letter.id for letter in await inspector.dead()} == {pill.id for pill in pills}
+    for pill in pills:
+        # Its runs are known, and who gave it up has not run it.
+        letter = await read_letter(pill.id, Place(stage.app.name, stage.app.url))
+        assert (letter["deaths"], [run[2] for run in letter["trail"]]) == (3, ["died"] * 3)
+        assert letter["worker"] == letter["trail"][-1][1]
+        shown = [bar.label for bar in timeline(letter | {"status": "FAILED"}, letter["finished_at"])]
+        assert shown == ["died", "died", "died"]
     for runs in {run.id: [r for r in stage.ledger.runs() if r.id == run.id] for run in stage.ledger.runs()}.values():
         # A killed run has no end; the one that follows it begins after the last sign of it.
         assert most_at_once([run for run in runs if run.end is not None]) <= 1

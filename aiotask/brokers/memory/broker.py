@@ -257,7 +257,9 @@ class MemoryBroker(
             if counter is not None and store.leases.get(host) != counter:
                 return False
             store.declare_host_dead(host)
-            store.metrics.forget_host(host)
+            is_lost = counter is not None
+            store.metrics.forget_host(host, lost=is_lost)
+            store.runs["lost"] += is_lost
             return True
 
     async def recover(
@@ -283,7 +285,11 @@ class MemoryBroker(
                 if record.id in keep:
                     kept.append(record.as_claimed())
                     continue
-                store.give_back(record, blamed=record.id in blame, reason=reason, obituary=obituary)
+                host = "" if dead else record.owner.rpartition(".")[0]
+                if is_lost := store.metrics.is_lost(host):
+                    store.metrics.note_given_back(host)
+                is_blamed = record.id in blame
+                store.give_back(record, blamed=is_blamed, lost=is_lost, reason=reason, obituary=obituary)
                 moved += 1
         return Recovered(moved, kept)
 

@@ -29,7 +29,7 @@ from ...inspector import (
     WorkerInfo,
 )
 from ...job import Status
-from ...values.report import HostReport
+from ...values.report import HostReport, LostHost
 from ...values.unique import is_same_key
 from ..lanes import is_line, queue_of
 from ..letters import facts_of, is_behind
@@ -133,6 +133,10 @@ class MemoryInspector:
     async def reports(self) -> list[HostReport]:
         async with self._store as store:
             return store.metrics.reports()
+
+    async def lost(self) -> list[LostHost]:
+        async with self._store as store:
+            return store.metrics.lost()
 
     async def rejected(self) -> int:
         async with self._store as store:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from ...errors import SealError
 from ...inspector import Stats
 from ...values.metrics import Counts
-from ...values.report import HostReport, decode_report
+from ...values.report import HostReport, LostHost, decode_report
+from ..bounds import LOST_HOSTS
 from ..metrics import ERRORS_KEPT, MINUTE, MINUTES_TTL, TEN, TENS_TTL, Minute, Observed
 from .clock import Clock
 
@@ -26,6 +27,8 @@ class MinuteBook:
         self._minutes: dict[tuple[int, int], Minute] = {}
         #: Sequence, time (Unix seconds) and report of each host.
         self._reports: dict[str, tuple[int, float, bytes]] = {}
+        #: When each lost host was declared dead (Unix seconds), its machine, and how many of its jobs were given back.
+        self._lost: dict[str, tuple[float, str, int]] = {}
 
     def observe(
         self, host: str, sequence: int, observed: Observed, report: bytes, stats: Callable[[], Stats], *, leased: bool
@@ -47,9 +50,27 @@ class MinuteBook:
         if leased:
             self._reports[host] = sequence, now, report
 
-    def forget_host(self, host: str) -> None:
-        """The host was declared dead."""
+    def forget_host(self, host: str, *, lost: bool) -> None:
+        """The host was declared dead: by another one, or since it leaves."""
+        machine = next((each.machine for each in self.reports() if each.host == host), "")
         self._reports.pop(host, None)
+        if lost:
+            self._lost[host] = self._clock.time(), machine, 0
+            if len(self._lost) > LOST_HOSTS:
+                del self._lost[min(self._lost, key=lambda each: self._lost[each][0])]
+
+    def is_lost(self, host: str) -> bool:
+        return host in self._lost
+
+    def note_given_back(self, host: str) -> None:
+        """A job of a lost host was given back."""
+        at, machine, jobs = self._lost[host]
+        self._lost[host] = at, machine, jobs + 1
+
+    def lost(self) -> list[LostHost]:
+        now = self._clock.time()
+        found = [LostHost(host, max(0.0, now - at), machine, jobs) for host, (at, machine, jobs) in self._lost.items()]
+        return sorted(found, key=lambda each: each.age)
 
     def minutes(self, since: float, until: float | None, step: int) -> Sequence[Minute]:
         last = self._clock.time() if until is None else until
@@ -61,9 +82,11 @@ class MinuteBook:
         now = self._clock.time()
         for host, (_, at, packed) in sorted(self._reports.items()):
             try:
-                found.append(replace(decode_report(packed), host=host, age=max(0.0, now - at)))
+                report = decode_report(packed)
             except SealError:
                 continue
+            ahead = report.time - at if report.time else 0.0
+            found.append(replace(report, host=host, age=max(0.0, now - at), ahead=round(ahead, 3)))
         return found
 
 

@@ -75,6 +75,7 @@ def info_of(record: Record) -> JobInfo:
 
 def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
     jobs = Counter((record.queue, record.status) for record in store.index.values())
+    lined = Counter(record.queue for record in store.index.values() if is_line(record.lane))
     dead = Counter(queue for queue, _ in store.dead.values())
     consumers = Counter(queue for worker in workers for queue in _queues_of(worker))
     now, ended = store.clock.time(), Counter[str]()
@@ -95,6 +96,7 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
                 consumers=consumers[queue],
                 paused=store.is_paused(queue),
                 oldest=_oldest(store, queue, now),
+                held=lined[queue],
                 ended={status: count for (of, status), count in sorted(store.ended.items()) if of == queue},
             )
             for queue in sorted(store.queues)
@@ -117,6 +119,7 @@ def stats_of(store: GraphStore, workers: Sequence[WorkerInfo]) -> Stats:
         rejected=store.rejected,
         replaced=store.runs["replaced"],
         dropped=store.runs["dropped"],
+        lost=store.runs["lost"],
     )
 
 

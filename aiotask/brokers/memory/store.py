@@ -28,7 +28,7 @@ from ...broker import (
 )
 from ...errors import BrokerError
 from ...inspector import DeadLetter
-from ...job import Obituary, Status, with_attempt
+from ...job import LOSS, Obituary, Status, with_attempt
 from ..audit import AuditEntry
 from ..bounds import ASIDE, AUDIT_LINES, DEAD_LETTERS, REFUSALS, REFUSED_TTL
 from ..graphs import target_of
@@ -259,12 +259,14 @@ class Store(Rows, Clients, Fleet, Kids, Lines, Expiring, Uniques):
             self.place(record, line or lane_of(item.queue, kind))
         self.let_go(record, is_unstarted=is_unstarted)
 
-    def give_back(self, record: Record, *, blamed: bool, reason: str, obituary: Obituary | None) -> None:
+    def give_back(self, record: Record, *, blamed: bool, lost: bool, reason: str, obituary: Obituary | None) -> None:
         """Put the job of a dead incarnation back where it can be claimed."""
         owner = record.owner
         del self.lanes[record.lane].claimed[record.entry]
         if self.end_if_cancelled(record):
             return
+        if lost:
+            record.meta = with_attempt(record.meta, self.clock.time(), owner, "lost", LOSS)
         if blamed:
             meta = record.meta
             meta = msgspec.structs.replace(meta, deaths=meta.deaths + 1, reason=reason, obituary=obituary)

@@ -35,6 +35,7 @@ def stats_of(reply: list[Any]) -> Stats:
         replaced=counts.get("replaced", 0),
         dropped=counts.get("dropped", 0),
         paused=counts.get("PAUSED", 0),
+        lost=counts.get("lost", 0),
     )
 
 
@@ -58,5 +59,6 @@ def _queue(row: list[Any], counts: dict[str, int], at: float, share: float, paus
         estimates=("scheduled",) if share > 1 else (),
         oldest=max(0.0, at - int(since) / 1000) if since else None,
         ended=ended,
+        held=counts.get(f"{text(name)}|HELD", 0),
         paused=not paused.isdisjoint(("all", f"queue:{text(name)}")),
     )

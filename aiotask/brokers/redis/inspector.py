@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ...errors import BrokerError
-from ...inspector import Durability, JobInfo, Persistence, ServerFacts, WorkerInfo
+from ...inspector import Durability, JobInfo, Persistence, QueueInfo, ServerFacts, WorkerInfo
 from ...values.unique import is_same_key, is_unique
 from ..lanes import claim_order
 from .broker import RedisBroker
@@ -24,6 +24,7 @@ from .metrics import MetricsView
 from .pages import JobPages
 from .sample import QueueSample
 from .script import script
+from .shares import with_shares
 from .topology import cluster_warning, find_misfit, parse_info
 
 __all__ = ["RedisInspector"]
@@ -123,6 +124,9 @@ class RedisInspector(JobPages, KidsView, LetterPages, LimitsView, MetricsView, Q
             return None
 
     # ---- queues
+
+    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
+        return await with_shares(self, await self.stats(max_age))
 
     async def is_waiting(self, queues: Sequence[str]) -> bool:
         if await self._wire.call("EXISTS", f"{self._prefix}agenda") or await self.admits_now(queues):

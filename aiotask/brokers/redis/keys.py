@@ -45,7 +45,7 @@ counts              hash    ``QUEUE|STATUS``: how many jobs of the queue ended i
                             (empty QUEUE: jobs that were parked; ``STATUS`` alone:
                             those that an older release ended); ``WAITING``: jobs
                             that wait for others; ``retried``, ``returned``, ``died``:
-                            runs before the last one; ``rejected``; ``unrecorded``: rows
+                            runs before the last one; ``rejected``; ``lost``: hosts; ``unrecorded``: rows
                             in the history; ``owed``: items of the agenda;
                             ``pauses``: how often pauses have changed
 history             stream  finished jobs for the recorder (exists while one is         recorded, or
@@ -79,6 +79,8 @@ m:MINUTE            hash    what was counted in a minute (Unix seconds / 60): ``
                             queues (each msgpack)
 m10:TEN             hash    the same of ten minutes                                     72 h
 reports             hash    host -> number and time (ms) of its last report, and this   it is declared dead
+lost                hash    host that others have declared dead -> when (ms), how many  100 newer ones
+                            of its jobs were given back, and its last report
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
 resuming            hash    ``ID@QUEUE`` of a pause that ends -> since when (Unix        all are there
                             seconds) its limited jobs go back into their lines
@@ -134,7 +136,7 @@ length, the rest.
 from __future__ import annotations
 
 from ...broker import BATCH_BYTES
-from ...job import TRAIL, TRAIL_BYTES, TRAIL_ERROR, TRAIL_WORKER
+from ...job import LOSS, TRAIL, TRAIL_BYTES, TRAIL_ERROR, TRAIL_WORKER
 from ...wire.seal import OVERHEAD
 from ..bounds import (
     ASIDE,
@@ -143,6 +145,7 @@ from ..bounds import (
     DEAD_LETTERS,
     DECLARER_TTL,
     HISTORY_ROWS,
+    LOST_HOSTS,
     OUTBOX_CLIENT,
     OUTBOX_TTL,
     REFUSED_TTL,
@@ -186,7 +189,9 @@ TYPES = {
         ),
         "hash",
     ),
-    **dict.fromkeys(("reports", "hides", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"),
+    **dict.fromkeys(
+        ("reports", "lost", "hides", "progress", "follow", "checkpoints", "lined", "admitted", "unique"), "hash"
+    ),
     **dict.fromkeys(("due", "dead", "graphs", "expiring", "fires", "wake"), "zset"),
     **dict.fromkeys(("aside", "history", "audit", "refusals"), "stream"),
     "agenda": "list",
@@ -203,7 +208,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "unique once same",
-    "paused resuming stats m m10 reports",
+    "paused resuming stats m m10 reports lost",
     "audit refusals hides",
     "schedules fires declared declarers",
     "s reader progress follow checkpoints",
@@ -228,6 +233,9 @@ CONSTANTS: dict[str, str | int] = {
     "HISTORY_BYTES": 64 * 1024,
     "ASIDE": ASIDE,
     "KIDS": CHILDREN,
+    "LOST_HOSTS": LOST_HOSTS,
+    # What the trail of a job says of a run on a host that was lost.
+    "LOSS": LOSS,
     "TRAIL": TRAIL,
     "TRAIL_BYTES": TRAIL_BYTES,
     "TRAIL_WORKER": TRAIL_WORKER,

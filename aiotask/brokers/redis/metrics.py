@@ -12,7 +12,7 @@ import msgspec
 from ...errors import SealError
 from ...inspector import Stats
 from ...values.metrics import Counts
-from ...values.report import HostReport, decode_report
+from ...values.report import HostReport, LostHost, decode_report
 from ..metrics import ERRORS_KEPT, MINUTE, MINUTES_TTL, TENS_TTL, Minute, Observed
 from .codec import text
 from .connection import Wire
@@ -23,7 +23,8 @@ __all__ = ["MetricsVerbs", "MetricsView"]
 
 #: Minutes that one call reads.
 _READ = 30
-#: In front of a report: the sequence of its host, and when it came (ms).
+#: In front of a report: the sequence of its host, and when it came (ms); of a lost host, when it was lost
+#: (ms), and how many jobs were given back.
 _HEAD = struct.Struct(">QQ")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(strict=False).decode
@@ -80,8 +81,28 @@ class MetricsView:
             except (struct.error, SealError):
                 continue
             age = max(0.0, seconds + micros / 1e6 - at / 1000)
-            found.append(msgspec.structs.replace(report, host=text(host), age=age))
+            ahead = report.time - at / 1000 if report.time else 0.0
+            found.append(msgspec.structs.replace(report, host=text(host), age=age, ahead=round(ahead, 3)))
         return found
+
+    async def lost(self) -> list[LostHost]:
+        seconds, micros = map(int, await self._wire.call("TIME"))
+        flat = await self._wire.call("HGETALL", f"{self._prefix}lost")
+        found: list[LostHost] = []
+        for host, packed in zip(flat[::2], flat[1::2], strict=True):
+            if len(packed) >= _HEAD.size:
+                at, jobs = _HEAD.unpack_from(packed)
+                age = max(0.0, seconds + micros / 1e6 - at / 1000)
+                found.append(LostHost(text(host), age, _machine(packed[_HEAD.size :]), jobs))
+        return sorted(found, key=lambda each: each.age)
+
+
+def _machine(packed: bytes) -> str:
+    """The machine in the last report of a host; empty: it had none."""
+    try:
+        return decode_report(packed).machine
+    except SealError:
+        return ""
 
 
 def _minute(at: int, step: int, fields: list[bytes]) -> Minute:

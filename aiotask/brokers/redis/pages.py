@@ -7,9 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from operator import itemgetter
 from typing import Any, cast
 
-from msgspec.structs import replace
-
-from ...inspector import JobFilter, JobInfo, Page, QueueInfo, Stats
+from ...inspector import JobFilter, JobInfo, Page, Stats
 from ...job import Status
 from ..lanes import ADMITTED, KINDS, SUSPECT, lane_of, lane_order, parked_lane
 from ..pages import EVERY, unknown_place
@@ -53,12 +51,6 @@ class JobPages(GraphReader):
 
     async def stats(self, max_age: float = 0.0) -> Stats:
         return stats_of(await self._run("stats", milliseconds(max_age)))
-
-    async def queues(self, max_age: float = 0.0) -> list[QueueInfo]:
-        """The queues. Parked jobs and dead letters have none here: the first queue counts them all."""
-        stats = await self.stats(max_age)
-        first = [replace(info, parked=stats.parked, dead=stats.dead) for info in stats.queues[:1]]
-        return first + stats.queues[1:]
 
     # ---- pages
 

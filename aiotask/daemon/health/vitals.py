@@ -7,7 +7,9 @@ import os
 import time
 from typing import NamedTuple
 
-__all__ = ["EXITS", "Drain", "Vitals"]
+from ...values.report import EXITS
+
+__all__ = ["Drain", "Vitals"]
 
 # The supervisor's line: beat (monotonic s); pid, processes wanted, in service, flags. The keeper's line: when it last
 # judged (monotonic s; 0: never), whether all is alive. Then how many worker processes have ended, by reason. Each
@@ -18,9 +20,6 @@ _PID, _WANTED, _IN_SERVICE, _FLAGS, _IS_LIVE = 2, 3, 4, 5, 18
 _STOPPING, _COMPLETE = 1, 2
 _EXITS_AT = 16
 _DRAINED, _BY_AT, _BY = 32, 264, 400
-#: Why worker processes end. They had nothing left to do, or were replaced; their exit code or a signal; they took too
-#: much memory of the machine; a job went beyond its limit, or the process was stuck; they could not load the app.
-EXITS = ("done", "exit_code", "signal", "out_of_memory", "killed", "not_loaded")
 
 
 class Drain(NamedTuple):

@@ -27,7 +27,7 @@ class Postmortem:
     #: The names under which the process is known to the brokers.
     incarnations: tuple[str, ...]
     end: End
-    #: How the process ended, for people, and as one of ``vitals.EXITS``.
+    #: How the process ended, for people, and as one of ``report.EXITS``.
     reason: str
     why: str
     #: Jobs that ran as the process ended.

@@ -140,6 +140,7 @@ class Watchdog:
             id=job.id if job else "",
             task=self.task_of(job) if job else "",
             worker=worker,
+            pid=child.pid,
             seconds=seconds,
             what=what.format(worker),
             place=place(frames),

@@ -93,7 +93,7 @@ def audit_mark(ended: str) -> Mark:
 
 def trail_mark(how: str) -> Mark:
     """How an attempt ended that another one followed."""
-    glyph = {"retried": "↻", "died": "†", "killed": "†"}.get(how, "?")
+    glyph = {"retried": "↻", "died": "†", "killed": "†", "lost": "†"}.get(how, "?")
     return Mark(glyph, "warn" if how == "retried" else "bad", how)
 
 

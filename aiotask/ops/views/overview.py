@@ -11,8 +11,9 @@ from ...inspector import JobFilter, Page, QueueInfo, WorkerInfo
 from ...job import Status
 from ..attention import Attention, attention_of
 from ..describe import describe_job
-from ..hosts import SILENT, read_hosts
+from ..hosts import SILENT, lost_hosts, read_hosts
 from ..letters import by_error
+from ..limits import by_hand
 from ..pauses import pauses_of
 from ..schedules import paused_in as schedules_paused_in
 from ..series import errors_in, pending_in, queue_rates, totals_of
@@ -81,13 +82,16 @@ async def attention(
     failures: Sequence[dict[str, Any]],
 ) -> list[Attention]:
     inspector = look.connection.inspector
-    facts, unrecorded, aside, schedules = await asyncio.gather(
+    facts, unrecorded, aside, schedules, lost, numbers = await asyncio.gather(
         look.kept("facts", 10.0, inspector.facts),
         look.kept("unrecorded", _KEPT, inspector.unrecorded),
         look.kept("rejected", _KEPT, inspector.rejected),
         look.kept("paused schedules", _KEPT, lambda: schedules_paused_in(look.connection)),
+        look.kept("lost", _KEPT, lambda: lost_hosts(look.connection)),
+        look.kept("by hand", 10.0, lambda: by_hand(look.connection)),
     )
-    return attention_of(await look.stats(), workers, pauses, facts, unrecorded, aside, hosts, failures, schedules)
+    told = unrecorded, aside, hosts, failures, schedules, lost, numbers
+    return attention_of(await look.stats(), workers, pauses, facts, *told)
 
 
 async def hosts_of(look: Look) -> list[dict[str, Any]]:

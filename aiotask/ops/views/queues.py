@@ -21,13 +21,15 @@ _SHOWN = 20
 
 
 async def queues(look: Look) -> dict[str, Any]:
-    stats, pauses, ranged = await asyncio.gather(look.stats(), _pauses(look), minutes_of(look, "1h"))
+    stats, every, pauses, ranged = await asyncio.gather(
+        look.stats(), _queues(look), _pauses(look), minutes_of(look, "1h")
+    )
     return {
         "title": "Queues",
         "stats": stats,
         "sparks": pending_in(ranged),
         "rates": queue_rates(ranged, stats),
-        "queues": sorted(used_queues(stats.queues), key=lambda each: each.name),
+        "queues": sorted(used_queues(every), key=lambda each: each.name),
         "paused": paused_in(pauses),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
     }
@@ -35,14 +37,14 @@ async def queues(look: Look) -> dict[str, Any]:
 
 async def queue(look: Look, name: str) -> dict[str, Any]:
     inspector = look.connection.inspector
-    stats, pauses, page, sample, ranged = await asyncio.gather(
-        look.stats(),
+    every, pauses, page, sample, ranged = await asyncio.gather(
+        _queues(look),
         _pauses(look),
         inspector.page(JobFilter(Status.PENDING, name), "", _SHOWN),
         look.kept(f"sample {name}", 5.0, lambda: inspector.sample(name)),
         minutes_of(look, range_in(look)),
     )
-    found = next((each for each in stats.queues if each.name == name), None)
+    found = next((each for each in every if each.name == name), None)
     jobs = [describe_job(look.connection, info) for info in page.jobs]
     return {
         "title": f"Queue {name}",
@@ -51,12 +53,18 @@ async def queue(look: Look, name: str) -> dict[str, Any]:
         "is_known": found is not None,
         "pause": paused_in(pauses).get(name),
         "all_paused": next((pause for pause in pauses if not pause.queue and not pause.task), None),
-        "others": sorted(each.name for each in stats.queues if each.name != name),
+        "others": sorted(each.name for each in every if each.name != name),
         "sample": sample,
         "tasks": list(sample.tasks.items())[:10],
         "jobs": jobs,
         "ranged": ranged,
     }
+
+
+async def _queues(look: Look) -> list[QueueInfo]:
+    """The queues with their parked jobs and dead letters, which cost a look at some of them."""
+    found: list[QueueInfo] = await look.kept("queues", 5.0, lambda: look.connection.inspector.queues(2.0))
+    return found
 
 
 async def _pauses(look: Look) -> list[Pause]:

@@ -18,6 +18,27 @@ local function noted(id, meta)
   return meta
 end
 
+-- How many jobs of each lost host were given back; nil: it is no lost one.
+local of_lost = {}
+local function is_lost(holder)
+  local host = dead == '' and string.match(holder, '^(.*)%.[^.]*$')
+  if not host then return false end
+  if of_lost[host] == nil then of_lost[host] = redis.pcall('HEXISTS', key('lost'), host) == 1 and 0 or false end
+  if not of_lost[host] then return false end
+  of_lost[host] = of_lost[host] + 1
+  return true
+end
+
+local function note_lost()
+  for host, count in pairs(of_lost) do
+    local known = count and redis.call('HGET', key('lost'), host)
+    if known and #known >= 16 then
+      local at, before = struct.unpack('>I8I8', known)
+      redis.call('HSET', key('lost'), host, struct.pack('>I8I8', at, before + count) .. string.sub(known, 17))
+    end
+  end
+end
+
 local function give_back(lane, entry, id, sealed, meta, holder)
   if moved == 0 then check_commands() end
   local line = line_of_parked(lane, entry)
@@ -26,6 +47,7 @@ local function give_back(lane, entry, id, sealed, meta, holder)
   moved = moved + 1
   if marked(endings, id, sealed, meta) then return end
   meta = noted(id, meta)
+  if is_lost(holder) then meta = with_loss(meta, holder) end
   local queue, kind = string.match(lane, '^q:(.*):(%w)$')
   if blamed[id] and not queue then queue = peek(sealed) end  -- it was parked
   if not queue or queue == '' then put_one(line or lane, id, sealed, meta)
@@ -105,6 +127,7 @@ for _, lane in ipairs(lanes) do
   if dead ~= '' and not holds then redis.pcall('XGROUP', 'DELCONSUMER', key(lane), GROUP, dead) end
 end
 if died > 0 then add_up('died', died) end
+note_lost()
 close_endings(endings)
 table.insert(kept, 1, more)
 table.insert(kept, 1, moved)

@@ -19,5 +19,5 @@ async def series(view: View) -> Response:
 
 async def metrics(view: View) -> Response:
     facts = await view.kept("facts", 10.0, view.connection.inspector.facts)
-    text = stats_exposition(view.connection.name, await view.stats(), facts.memory_used)
+    text = stats_exposition(view.connection.name, await view.stats(), facts)
     return PlainTextResponse(text, media_type=CONTENT_TYPE)

@@ -58,22 +58,28 @@ local function array_of(fields)
   return head .. table.concat(fields)
 end
 
--- The counters of a job that has a checkpoint. Where this is no array of counters, they begin anew.
-local function with_checkpoint(meta)
+-- The first counters of a job, five at least. Where this is no array of counters, they begin anew.
+local function counters_in(meta)
   local read_some, fields = pcall(fields_in, meta)
   if not read_some then fields = {} end
   local fresh = { cmsgpack.pack(1), cmsgpack.pack(0), cmsgpack.pack(''), string.char(0xc0), cmsgpack.pack(0) }
   for n = 1, 5 do fields[n] = fields[n] or fresh[n] end
+  return fields
+end
+
+-- The counters of a job that has a checkpoint.
+local function with_checkpoint(meta)
+  local fields = counters_in(meta)
   fields[6] = string.char(0xc3)
   return array_of(fields)
 end
 
--- A trail with one run more, whose process died: the last ones, in 2 kB at most.
-local function with_run(trail, who, reason)
+-- A trail with one run more, whose process died or whose host was lost: the last ones, in 2 kB at most.
+local function with_run(trail, who, how, reason)
   local read_some, runs = pcall(fields_in, trail or '')
   if not read_some then runs = {} end
   local bytes, kept = 0, {}
-  runs[#runs + 1] = array_of({ cmsgpack.pack(now()), cmsgpack.pack(string.sub(who, 1, TRAIL_WORKER)), cmsgpack.pack('died'),
+  runs[#runs + 1] = array_of({ cmsgpack.pack(now()), cmsgpack.pack(string.sub(who, 1, TRAIL_WORKER)), cmsgpack.pack(how),
     cmsgpack.pack(string.sub(reason, 1, TRAIL_ERROR)) })
   for n = #runs, math.max(1, #runs - TRAIL + 1), -1 do
     bytes = bytes + #runs[n]
@@ -93,6 +99,13 @@ local function strike(meta, reason, obituary, who)
   if not read_some then fields, attempt, deaths, series = {}, 1, 0, 0 end
   fields[1], fields[2], fields[3] = cmsgpack.pack(attempt), cmsgpack.pack(deaths + 1), cmsgpack.pack(reason)
   fields[4], fields[5] = obituary, cmsgpack.pack(series)
-  fields[6], fields[7] = fields[6] or string.char(0xc2), with_run(fields[7], who, reason)
+  fields[6], fields[7] = fields[6] or string.char(0xc2), with_run(fields[7], who, 'died', reason)
+  return array_of(fields)
+end
+
+-- The counters of a job whose host was lost, which is no death of its doing.
+local function with_loss(meta, who)
+  local fields = counters_in(meta)
+  fields[6], fields[7] = fields[6] or string.char(0xc2), with_run(fields[7], who, 'lost', LOSS)
   return array_of(fields)
 end

@@ -49,10 +49,11 @@ local function count_all()
     if string.sub(need, 1, 6) == 'pause:' then paused = paused + length - claimed end
   end
 
-  local queues = {}
+  local queues, held = {}, {}
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do
     local lined = redis.pcall('GET', key('lined:' .. queue))
     local pending, running, oldest = type(lined) == 'string' and tonumber(lined) or 0, 0, nil
+    if pending > 0 then held[#held + 1] = { queue, pending } end
     for kind in string.gmatch(LANE_KINDS, '.') do
       local lane = 'q:' .. queue .. ':' .. kind
       local length, claimed, last = state_of(lane)
@@ -66,9 +67,14 @@ local function count_all()
     local since = oldest and string.format('%.0f', oldest) or ''
     queues[#queues + 1] = { queue, pending, running, due[queue] or 0, consumers[queue] or 0, since }
   end
-  -- Beside the counts, where releases that do not know it do not look: how many of the parked jobs wait for the end of a pause.
+  -- Beside the counts, where releases that do not know them do not look: how many of the parked jobs wait for the end of a pause,
+  -- and how many jobs of a queue are in lines.
   local counts = redis.call('HGETALL', key('counts'))
   counts[#counts + 1], counts[#counts + 2] = 'PAUSED', string.format('%d', paused)
+  for _, each in ipairs(held) do
+    counts[#counts + 1] = each[1] .. '|HELD'
+    counts[#counts + 1] = string.format('%d', each[2])
+  end
   return { string.format('%.6f', now()), workers, total, looked, parked, claimed_there, redis.call('ZCARD', key('dead')),
     counts, queues, redis.call('HKEYS', key('paused')) }
 end
