@@ -36,7 +36,7 @@ def uses(name: str, part: str) -> set[str]:
 
 def test_there_are_scripts_and_parts() -> None:
     assert {"push", "claim", "finish"} <= set(NAMES)
-    parts = "core damage due expiring graphs history index lanes limits meta nodes numbers parking repair results"
+    parts = "core damage due expiring graphs history index lanes limits meta nodes numbers pages parking repair results"
     parts += " schedules slots sorted special stats streams unique unstarted"
     assert [f"lib/{part}" for part in parts.split()] == PARTS
 

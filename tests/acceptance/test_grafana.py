@@ -122,13 +122,11 @@ async def series(workers: Workers, own_server: PrivateServer, app_name: str) -> 
 
     def is_complete() -> Series | None:
         found = read()
-        outcomes = found["aiotask_jobs_total"]["outcome"]
-        whole = {"succeeded", "failed", "retried", "timed_out"} <= outcomes and "aiotask_worker_exits_total" in found
-        return found if whole and "aiotask_job_cpu_seconds_total" in found else None
+        # Counters are there from the beginning, and histograms with what was counted.
+        whole = {"aiotask_job_run_seconds_bucket", "aiotask_queue_wait_seconds_bucket"} <= found.keys()
+        return found if whole else None
 
     found = await wait_until_async(is_complete, description="all is on the page", timeout=90)
-    # Whether or not one has ended so here.
-    found["aiotask_worker_exits_total"]["reason"].add("done")
     return found
 
 

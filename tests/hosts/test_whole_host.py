@@ -44,7 +44,7 @@ async def test_the_loss_of_a_host_is_told_and_stands_in_the_trail_of_its_jobs(op
     shown = await told("workers")
     assert "release" in shown and "v1" in shown and "v2" in shown
     assert "was lost" not in shown
-    job = stage.nap.apply_async(3.0, "killed once")
+    job = stage.nap.apply_async(600.0, "killed once")
 
     async def holder() -> Any:
         found = await operated.hosts()
@@ -61,9 +61,9 @@ async def test_the_loss_of_a_host_is_told_and_stands_in_the_trail_of_its_jobs(op
     [[_, worker, how, why]] = found["trail"]
     assert (worker.rpartition(".")[0], how, why) == (victim["host"], "lost", LOSS)
     assert "deaths" not in found
-    assert await job == 1
 
     shown = await told("workers")
     assert f"({victim['host']}) was lost " in shown and "(1 job was requeued)." in shown
     checks = json.loads(await told("doctor", "--json"))["checks"]
     assert [each["name"] for each in checks if "was lost" in each["detail"]] == [f"{stage.app.name}: hosts"]
+    await job.cancel()

@@ -24,18 +24,18 @@ end
 local function some(lane, count)
   local from = after == '' and '-' or '(' .. after
   if status == 'RUNNING' then
-    local owners, order = claims(lane, from, '+', count)
+    local owners, order = claims_in(lane, from, '+', count)
     local entries = {}
     for _, entry in ipairs(order) do entries[#entries + 1] = redis.call('XRANGE', key(lane), entry, entry)[1] end
     return entries, owners, #order == count and order[#order] or ''
   end
   if status == 'PENDING' then
-    local last = delivered(lane)
+    local last = delivered_in(lane)
     if last ~= '' and (after == '' or is_later(last, after)) then from = '(' .. last end
   end
   local entries = redis.call('XRANGE', key(lane), from, '+', 'COUNT', count)
   local last = #entries > 0 and entries[#entries][1] or ''
-  local owners = last ~= '' and status ~= 'PENDING' and claims(lane, entries[1][1], last, count) or {}
+  local owners = last ~= '' and status ~= 'PENDING' and claims_in(lane, entries[1][1], last, count) or {}
   return entries, owners, #entries == count and last or ''
 end
 
@@ -50,7 +50,7 @@ for n = 8, #ARGV do
       local sealed, meta = fields_of(entry)
       local owner = owners[entry[1]] or ''
       bytes = bytes + #sealed
-      if (owner == '' or status == '' or status == 'RUNNING') and is_wanted(conditions, lane, sealed) then
+      if (owner == '' or status == '' or status == 'RUNNING') and is_on_page(conditions, lane, sealed) then
         reply[#reply + 1] = { lane, entry[1], owner, sealed, meta }
         wanted = wanted - 1
       end

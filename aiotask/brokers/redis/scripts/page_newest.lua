@@ -25,7 +25,7 @@ local function fill(head)
   reply[3] = reply[3] + #head.entries
   if #head.entries > 0 then
     local first, last = head.entries[#head.entries][1], head.entries[1][1]
-    if status ~= 'PENDING' then head.owners = claims(head.lane, first, last, head.count) end
+    if status ~= 'PENDING' then head.owners = claims_in(head.lane, first, last, head.count) end
     for _, entry in ipairs(head.entries) do bytes = bytes + #(fields_of(entry) or '') end
     head.to, head.count = '(' .. first, math.min(2 * head.count, MOST)
     step(head)
@@ -37,7 +37,7 @@ for n = 9, #ARGV do
   local head = { lane = ARGV[n], position = n - 8, from = '-', to = '+', count = share }
   if after ~= '' then head.to = (n - 8 <= turns and '(' or '') .. after end
   if status == 'PENDING' then
-    local last = delivered(head.lane)
+    local last = delivered_in(head.lane)
     if last ~= '' then head.from = '(' .. last end
   end
   fill(head)
@@ -54,7 +54,7 @@ while #heads > 0 do
   local entry = head.entries[head.at]
   local sealed, meta = fields_of(entry)
   local owner = head.owners[entry[1]] or ''
-  if (owner == '' or status == '') and is_wanted(conditions, head.lane, sealed) then
+  if (owner == '' or status == '') and is_on_page(conditions, head.lane, sealed) then
     reply[#reply + 1] = { head.lane, entry[1], owner, sealed, meta }
     wanted = wanted - 1
   end
