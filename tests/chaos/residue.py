@@ -20,7 +20,7 @@ _USUAL = (
     *(r"q:[^:]+:[0-9rsgb]", "queues", r"r:.+", r"client:.+", "live", "leases", "counts", "history"),
     *("dead", "dead:jobs", "dead:facts", "volunteer", r"g:.+", "graphs", r"kids:.+"),
     *("limits", r"places:.+", r"limit:.+", r"tat:.+", r"once:.+", r"same:.+", r"s:.+", r"reader:.+"),
-    *("stats", r"m:\d+", r"m10:\d+", "reports", "audit", "hides"),
+    *("stats", r"m:\d+", r"m10:\d+", "reports", "audit", "hides", "lost"),
     # The set of the apps of a server has no prefix of an app.
     "aiotask1:apps",
 )
