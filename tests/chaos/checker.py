@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["examine", "forgive_the_unlucky"]
 
+#: Seconds within which the outcome of a run that has ended is recorded.
+_RECORDED = 1.0
+
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
 #: Seconds that may pass between the look at a job's time of expiry and the first line of its run, on a busy machine.
@@ -68,13 +71,20 @@ async def examine(
 
 
 def forgive_the_unlucky(arena: Arena, report: Report) -> None:
-    """A job that three processes died with is a dead letter by contract, however innocent."""
+    """A job that three processes died with is a dead letter by contract, however innocent.
+
+    A process may die between the end of a run and the record of its outcome: the job runs again, and the process counts.
+    """
     runs = arena.ledger().by_job
+
+    def died(run: Attempt) -> bool:
+        return run.end is None or (arena.deaths.of(run.pid, run.end) or math.inf) < run.end + _RECORDED
+
     ids = [
         sent.id
         for producer in arena.producers
         for sent in producer.sent.values()
-        if isinstance(sent.error, WorkerLost) and sum(run.end is None for run in runs.get(sent.job, ())) >= 3
+        if isinstance(sent.error, WorkerLost) and sum(map(died, runs.get(sent.job, ()))) >= 3
     ]
     report.forgive("wrong", "three processes died with it, so it was given up", ids)
 
