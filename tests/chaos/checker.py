@@ -7,6 +7,7 @@ processes, file descriptors). Nothing here asks the engine whether it is well.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -73,8 +74,8 @@ async def examine(
 def forgive_the_unlucky(arena: Arena, report: Report) -> None:
     """A job that three processes died with is a dead letter by contract, however innocent.
 
-    A process may die between the end of a run and the record of its outcome: the job runs again, and the process counts.
-    """
+    A process may die between the end of a run and the record of its outcome: then the job runs again, and the process
+    counts."""
     runs = arena.ledger().by_job
 
     def died(run: Attempt) -> bool:
