@@ -82,7 +82,7 @@ def queue(data: Mapping[str, Any], width: int, given: Given, shows_values: bool)
             share = f"{100 * number / max(sample.pending, 1):3.0f} %  "
             page.add(cell(share).append_text(task_cell(name)), row=link("tasks", name))
     page.gap()
-    page.add(heading("Next", "in the order in which they are claimed"))
+    page.add(heading("Next", data["order"]))
     page.lines += job_lines(data["jobs"], width) if data["jobs"] else [Line(cell("Nothing waits in it.", "dim"))]
     return page
 

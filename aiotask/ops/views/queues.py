@@ -57,8 +57,18 @@ async def queue(look: Look, name: str) -> dict[str, Any]:
         "sample": sample,
         "tasks": list(sample.tasks.items())[:10],
         "jobs": jobs,
+        "order": _order(found or QueueInfo(name)),
         "ranged": ranged,
     }
+
+
+def _order(queue: QueueInfo) -> str:
+    """In which order the jobs of a queue are shown."""
+    if not queue.held:
+        return "in the order in which they are claimed"
+    if queue.held >= queue.pending:
+        return "in lines of limits, shown in no order"
+    return "in the order in which they are claimed, those in lines of limits behind them in no order"
 
 
 async def _queues(look: Look) -> list[QueueInfo]:
