@@ -82,17 +82,21 @@ def _settings(
 
 def main() -> int:
     """Supervise with the options in the first argument; an error is printed in one line."""
-    from aiotask.daemon.supervisor import supervise
-    from aiotask.errors import AiotaskError
-
     try:
-        return supervise(_settings(**json.loads(sys.argv[1])))
-    except AiotaskError as error:
-        from .failure import report
+        # The default app of the library reads the environment, in which there may be what it cannot read.
+        from aiotask.daemon.supervisor import supervise
 
-        return report(error)
+        return supervise(_settings(**json.loads(sys.argv[1])))
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from aiotask.errors import AiotaskError
+
+        from .failure import report
+
+        if not isinstance(error, AiotaskError):
+            raise
+        return report(error)
 
 
 if __name__ == "__main__":

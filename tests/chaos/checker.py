@@ -7,7 +7,6 @@ processes, file descriptors). Nothing here asks the engine whether it is well.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from .ledger import Attempt, Ledger
 
 __all__ = ["examine", "forgive_the_unlucky"]
-
-#: Seconds within which the outcome of a run that has ended is recorded.
-_RECORDED = 1.0
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
@@ -72,20 +68,14 @@ async def examine(
 
 
 def forgive_the_unlucky(arena: Arena, report: Report) -> None:
-    """A job that three processes died with is a dead letter by contract, however innocent.
-
-    A process may die between the end of a run and the record of its outcome: then the job runs again, and the process
-    counts."""
+    """A job that three processes died with is a dead letter by contract, however innocent."""
     runs = arena.ledger().by_job
-
-    def died(run: Attempt) -> bool:
-        return run.end is None or (arena.deaths.of(run.pid, run.end) or math.inf) < run.end + _RECORDED
 
     ids = [
         sent.id
         for producer in arena.producers
         for sent in producer.sent.values()
-        if isinstance(sent.error, WorkerLost) and sum(map(died, runs.get(sent.job, ()))) >= 3
+        if isinstance(sent.error, WorkerLost) and sum(map(arena.deaths.took, runs.get(sent.job, ()))) >= 3
     ]
     report.forgive("wrong", "three processes died with it, so it was given up", ids)
 

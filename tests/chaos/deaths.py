@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .ledger import Attempt
 
 __all__ = ["Deaths"]
 
 #: Seconds between two looks for new processes, and (where the kernel sends no notice) for gone ones.
 _LOOK = 0.05
+#: Seconds within which the outcome of a run that has ended is recorded.
+_RECORDED = 1.0
 
 
 class Deaths:
@@ -58,6 +65,10 @@ class Deaths:
             # One that lived for less than a look was not watched.
             return None if _exists(pid) else after
         return max(after, self._lived.get((pid, died), died))
+
+    def took(self, run: Attempt) -> bool:
+        """Whether a process died with a job: before the run ended, or before the outcome of the run was recorded."""
+        return run.end is None or (self.of(run.pid, run.end) or math.inf) < run.end + _RECORDED
 
     @property
     def count(self) -> int:

@@ -22,7 +22,7 @@ from .producer import ANYTHING, Producer, Sent
 
 if TYPE_CHECKING:
     from .arena import Arena
-    from .ledger import Attempt, Ledger
+    from .ledger import Attempt
     from .report import Report
 
 __all__ = ["Garden", "Plant", "judge_graphs", "layered"]
@@ -204,15 +204,17 @@ def judge_graphs(
     report: Report, arena: Arena, plants: Sequence[Plant], history: dict[str, list[tuple[float, Outcome]]]
 ) -> None:
     """Early runs, wrong values, graphs that were accepted in part, nodes that ended otherwise than their upstream."""
-    judge = _Judge(report, arena.ledger(), history)
+    judge = _Judge(report, arena, history)
     for plant in plants:
         judge.judge(plant)
     report.facts["graphs"] = ", ".join(f"{count} {name}" for name, count in sorted(judge.counts.items()))
 
 
 class _Judge:
-    def __init__(self, report: Report, ledger: Ledger, history: dict[str, list[tuple[float, Outcome]]]) -> None:
+    def __init__(self, report: Report, arena: Arena, history: dict[str, list[tuple[float, Outcome]]]) -> None:
+        ledger = arena.ledger()
         self._report = report
+        self._deaths = arena.deaths
         self._runs = ledger.by_job
         self._ends = {id: rows[-1][1] for id, rows in history.items() if rows}
         self._notes = {note["token"]: note["inputs"] for note in ledger.notes if "node" in note}
@@ -253,7 +255,7 @@ class _Judge:
         if node.task == "broken":
             return "" if end.status is Status.FAILED else f"ended as {end.status}"
         # A death with its whole host, or with a supervisor, is no strike: such a job may run once more.
-        if end.status is Status.FAILED and sum(run.end is None for run in runs) >= _DEATHS:
+        if end.status is Status.FAILED and sum(map(self._deaths.took, runs)) >= _DEATHS:
             return ""
         if end.status is not Status.SUCCESS and not plant.cancelled:
             return f"ended as {end.status} ({end.error.message if end.error else ''})"

@@ -22,13 +22,14 @@ from aiotask.worker.verdict import MAX_DEATHS
 
 from ..postgres import PostgresServer, programs
 from .checker import examine
-from .ledger import Attempt, Ledger
+from .ledger import Attempt
 from .pills import WAYS
 from .producer import ANYTHING, Sent
 from .report import Report
 
 if TYPE_CHECKING:
     from .arena import Arena
+    from .deaths import Deaths
     from .trial import Tier
 
 __all__ = ["RowScene", "a_database", "no_postgres", "over_databases", "row_scene", "unlucky"]
@@ -359,14 +360,15 @@ def _judge(id: str, work: str, row: Any, runs: list[Attempt], left: int, report:
         report.phantom.append(f"{said}: no run has ended well")
 
 
-def unlucky(ledger: Ledger) -> list[str]:
+def unlucky(arena: Arena) -> list[str]:
     """Jobs that so many processes died with that they were given up by contract.
 
     A process may die between the end of a run of a row and its commit: for a row, its processes count."""
-    return [id for id, runs in ledger.by_job.items() if _deaths_with(id, runs) >= MAX_DEATHS]
+    jobs = arena.ledger().by_job
+    return [id for id, runs in jobs.items() if _deaths_with(id, runs, arena.deaths) >= MAX_DEATHS]
 
 
-def _deaths_with(id: str, runs: list[Attempt]) -> int:
+def _deaths_with(id: str, runs: list[Attempt], deaths: Deaths) -> int:
     if "/" in id:
         return len({run.pid for run in runs})
-    return sum(run.end is None for run in runs)
+    return sum(map(deaths.took, runs))

@@ -92,7 +92,7 @@ async def _massacre(arena: Arena, tier: Tier, rng: Random, scene: RowScene) -> R
     scene.judge(report)
     forgive_the_unlucky(arena, report)
     judge_features(arena, report)
-    of_rows = [id for id in unlucky(arena.ledger()) if id not in producer.sent]
+    of_rows = [id for id in unlucky(arena) if id not in producer.sent]
     report.forgive("wrong", "three processes died with it, so it was given up", of_rows)
     report.require_recovery("worker", 1.0 * tier.slack)
     report.require_recovery("supervisor", 2.0 * tier.slack)

@@ -57,5 +57,5 @@ async def rows_kill(arena: Arena, tier: Tier, rng: Random) -> Report:
         )
 
     report = await over_databases(arena, tier, play)
-    report.forgive("wrong", "three processes died with it, so it was given up", unlucky(arena.ledger()))
+    report.forgive("wrong", "three processes died with it, so it was given up", unlucky(arena))
     return report

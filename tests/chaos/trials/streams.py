@@ -275,7 +275,7 @@ class _Library:
         lost = {
             sent.id
             for sent in self.producer.sent.values()
-            if sum(r.end is None for r in runs.get(sent.id, ())) >= _GIVEN_UP
+            if sum(map(self.arena.deaths.took, runs.get(sent.id, ()))) >= _GIVEN_UP
         }
         report.forgive("wrong", "three processes died with it, so it was given up", lost)
         # What may not have been sent has nothing to read.
