@@ -6,6 +6,7 @@ is given. A test of how Python starts (``PYTHON*`` variables, the locale) needs 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
@@ -67,4 +68,5 @@ def _loaded() -> socket.socket:
         )
     # Nobody waits for it, and that is no leak: it ends after this process.
     started.returncode = 0
+    atexit.register(ours.close)
     return ours

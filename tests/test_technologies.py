@@ -19,6 +19,7 @@ from aiotask.brokers.technology import (
     ENTRY_POINTS,
     EXPIRY,
     GRAPHS,
+    HIDES,
     HISTORY,
     LIMITS,
     METRICS,
@@ -151,7 +152,7 @@ def test_a_scheme_means_one_technology() -> None:
 
 
 #: The features that aiotask's own brokers have.
-ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HISTORY, LIMITS, METRICS, MOVE, PAUSES, SCHEDULES, STREAMS, UNIQUE}
+ALL = {AUDIT, DUE_NOW, EXPIRY, GRAPHS, HIDES, HISTORY, LIMITS, METRICS, MOVE, PAUSES, SCHEDULES, STREAMS, UNIQUE}
 
 
 def test_the_features_of_a_broker_are_those_of_its_technology() -> None:

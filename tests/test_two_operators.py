@@ -11,7 +11,7 @@ from aiotask import Status
 from aiotask.inspector import JobFilter
 from aiotask.ops import letters
 from aiotask.ops.actions import Actions
-from aiotask.ops.audit import read_audit
+from aiotask.ops.audit import BEGUN, read_audit
 from aiotask.ops.bulk import Action, Done
 from aiotask.ops.connection import Place
 from aiotask.ops.visitors import ACTS, Visitor
@@ -55,7 +55,8 @@ async def number_of(shop: Shop, status: Status, queue: str) -> int:
 
 
 async def numbers_in_audit(shop: Shop) -> dict[tuple[str, str], int]:
-    return {(line["who"], line["verb"]): line["number"] for line in await read_audit(place_of(shop), 10)}
+    lines = [line for line in await read_audit(place_of(shop), 10) if line["ended"] != BEGUN]
+    return {(line["who"], line["verb"]): line["number"] for line in lines}
 
 
 async def test_both_cancel(shop: Shop) -> None:

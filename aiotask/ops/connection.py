@@ -19,7 +19,7 @@ from ..brokers.sql.address import DatabaseAddress, shown_address, with_timeout
 from ..brokers.sql.facts import RowFacts
 from ..brokers.technology import HIDES
 from ..embedded import server as embedded
-from ..errors import ConfigError
+from ..errors import BrokerError, ConfigError
 from ..inspector import Inspector
 from ..parts.hiding import words_hidden
 from ..values.hidden import Hidden
@@ -140,7 +140,12 @@ async def hidden_by(app: App, broker: Broker) -> Hidden:
     """The arguments that an app hides: as its object here knows, and as its workers have told the broker."""
     if HIDES not in features(broker.url):
         return app.hidden
-    return decode_hidden((await hides_of(broker).hidden()).values()).joined(app.hidden)
+    try:
+        told = await hides_of(broker).hidden()
+    except BrokerError:
+        # A server that cannot say it has no jobs to show either, and what is asked next says why.
+        return app.hidden
+    return decode_hidden(told.values()).joined(app.hidden)
 
 
 def reach(database: str) -> str:
