@@ -9,7 +9,8 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiotask import App
+from aiotask import App, ConnectionLost
+from aiotask.broker import Broker
 from aiotask.brokers.sql import connect
 from aiotask.inloop.worker import host_id
 from aiotask.keeper.keeper import Keeper
@@ -42,7 +43,7 @@ async def working(
     member = Membership(broker, board, host=host, number=str(next(_numbers)), facts=facts, recorded=False)
     around = Surroundings(lane, board, Seats(100), until=StopCondition(burst=burst))
     worker = Worker(served, broker, member, around, EventLog("aiotask"))
-    await broker.open()
+    await _open(broker)
     keeper = Keeper(connect(rows.facts(), app.name), app.name, rows.secrets, host)
     keeping = asyncio.create_task(keeper.run())
     for number in range(threads):
@@ -67,3 +68,12 @@ async def work(app: App, *, threads: int = 1) -> None:
     """Run what is there."""
     async with working(app, threads=threads, burst=True) as running:
         await running
+
+
+async def _open(broker: Broker) -> None:
+    """Open it as a worker process does, which goes on trying while its server restarts."""
+    while True:
+        try:
+            return await broker.open()
+        except ConnectionLost:
+            await asyncio.sleep(0.05)
