@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 from aiotask import App
 from aiotask.broker import Broker
-from aiotask.brokers import inspect
+from aiotask.brokers import connect, inspect
 from aiotask.job import Status
 from aiotask.ops import ask
 from aiotask.ops.actions import Actions
@@ -18,7 +21,7 @@ from aiotask.ops.visitors import Visitor
 from .helpers import wait_until_async
 from .seam import Worker, sealed_outcome
 
-__all__ = ["World", "a_drained_host", "a_host", "render_tile", "steer"]
+__all__ = ["World", "a_drained_host", "a_host", "render_tile", "steer", "world"]
 
 
 def render_tile(tile: int) -> int:
@@ -84,3 +87,13 @@ async def steer(world: World, host: str, verb: str) -> bool:
         hosts = await ask.live_hosts(Place(opened=tuple(opened)), host)
         [done] = await ask.steer_hosts(hosts, verb, "test")
     return bool(done["did"] == "done")
+
+
+@pytest.fixture
+async def world(broker_url: str, app_name: str) -> AsyncIterator[World]:
+    """The app of this test, on each broker; no worker serves it."""
+    broker = connect(broker_url, app_name)
+    made = World(broker_url, app_name, broker)
+    async with made.app, made.stack:
+        yield made
+    await broker.close()

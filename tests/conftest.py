@@ -18,6 +18,7 @@ from aiotask.brokers.technology import register
 from aiotask.embedded.server import EmbeddedServer, ensure, stop
 from aiotask.inspector import Inspector
 
+from .acted import world as world
 from .brokers_sqlite.technology import SQLITE
 from .postgres import _no_open_connections as _no_open_connections
 from .postgres import database_url as database_url

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from aiotask import Limit
-from aiotask.brokers import connect
 from aiotask.errors import AiotaskError, ConfigError
 from aiotask.inspector import JobFilter
 from aiotask.job import Status
@@ -22,15 +21,6 @@ from aiotask.ops.visitors import ACTS, NotAllowed, Verb, Visitor, operator, verb
 from aiotask.parts.pausing import pause_named
 
 from .acted import World, a_drained_host, a_host, render_tile, steer
-
-
-@pytest.fixture
-async def world(broker_url: str, app_name: str) -> AsyncIterator[World]:
-    broker = connect(broker_url, app_name)
-    made = World(broker_url, app_name, broker)
-    async with made.app, made.stack:
-        yield made
-    await broker.close()
 
 
 @dataclass

@@ -40,15 +40,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-async def world(broker_url: str, app_name: str) -> AsyncIterator[World]:
-    broker = connect(broker_url, app_name)
-    made = World(broker_url, app_name, broker)
-    async with made.app, made.stack:
-        yield made
-    await broker.close()
-
-
 async def test_numbers_and_times_are_in_lines_as_people_write_them(world: World) -> None:
     limited = world.app.register_task(render_tile, name="shop:limited", limit=Limit("stripe", max_running=3))
     async with world.app.worker():

@@ -75,7 +75,7 @@ class Connections:
         for app in apps:
             if app.name in self._opened:
                 known = self._opened[app.name]
-                # Whoever asks for more is told what is wrong with the server.
+                # A server that has gone meanwhile fails the next question, whose error says what is wrong with it.
                 with contextlib.suppress(AiotaskError):
                     self._add(replace(known, hidden=await hidden_by(app, known.broker)))
             else:

@@ -191,7 +191,7 @@ async def read_job(id: str, place: Place, db: str | None) -> dict[str, Any]:
             info = await each.inspector.job(id)
             if info is not None:
                 described = describe_job(each, info) | await columns_of(each, id)
-                # A worker sends both in one call: whoever has the checkpoint finds the progress that came with it.
+                # A worker sends both in one call, so a checkpoint that was read has its progress on the server.
                 saved = await checkpoint_of(each, id) if info.outcome is None else None
                 if info.status is Status.RUNNING and (progress := await progress_of(each, id)) is not None:
                     described["progress"] = msgspec.structs.asdict(progress)

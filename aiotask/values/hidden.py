@@ -57,7 +57,8 @@ class Hidden(msgspec.Struct, frozen=True):
         if isinstance(value, dict):
             shown = {key: self.value(each, key if isinstance(key, str) else "") for key, each in value.items()}
             return value if all(shown[key] is value[key] for key in shown) else shown
-        if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        # A named tuple is made otherwise.
+        if type(value) in (list, tuple):
             items = [self.value(each) for each in value]
             same = all(item is each for item, each in zip(items, value, strict=True))
             return value if same else type(value)(items)

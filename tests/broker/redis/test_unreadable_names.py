@@ -1,4 +1,4 @@
-"""Names that are no UTF-8, or no names, written by somebody else: a list ends, and has what is readable."""
+"""Lists of jobs, where another program has written names that are no UTF-8 or that aiotask would refuse."""
 
 from __future__ import annotations
 

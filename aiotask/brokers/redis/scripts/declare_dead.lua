@@ -8,6 +8,11 @@ if ARGV[2] ~= '' and counter ~= ARGV[2] and (not counter or string.match(counter
 redis.call('HDEL', key('leases'), ARGV[1])
 local report = redis.pcall('HGET', key('reports'), ARGV[1])
 redis.pcall('HDEL', key('reports'), ARGV[1])
+local live = redis.call('HGETALL', key('live'))
+for n = 1, #live, 2 do
+  if live[n] ~= '' and string.match(live[n], '^(.*)%.[^.]*$') == ARGV[1] then redis.call('HDEL', key('live'), live[n]) end
+end
+-- Last: whatever stands in the place of this key, the host is dead by now.
 if ARGV[2] ~= '' and counter then
   local known = redis.pcall('HGETALL', key('lost'))
   if known.err then redis.call('DEL', key('lost')); known = {} end
@@ -21,9 +26,5 @@ if ARGV[2] ~= '' and counter then
   report = type(report) == 'string' and string.sub(report, 17) or ''
   redis.call('HSET', key('lost'), ARGV[1], struct.pack('>I8I8', math.floor(now() * 1000), 0) .. report)
   add_up('lost', 1)
-end
-local live = redis.call('HGETALL', key('live'))
-for n = 1, #live, 2 do
-  if live[n] ~= '' and string.match(live[n], '^(.*)%.[^.]*$') == ARGV[1] then redis.call('HDEL', key('live'), live[n]) end
 end
 return 1
