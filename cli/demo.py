@@ -57,14 +57,12 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None, 
       aiotask demo --url redis://localhost:6379
       aiotask demo --web
     """
-    import asyncio
-
     if url:
         os.environ["AIOTASK_URL"] = url
     from aiotask.daemon.cpus import cpu_count
 
     from . import demo_run, demo_tasks
-    from .demo_workers import demo_workers
+    from .demo_workers import demo_workers, run_until_signalled
 
     terminal, load = console(), os.getloadavg()[0]
     processes = concurrency or cpu_count()
@@ -76,7 +74,7 @@ def demo(concurrency: Concurrency = None, limit: Files = None, url: Url = None, 
     terminal.print(f"{len(files):,} files of the standard library in {plain(demo_run.stdlib())}")
     with _progress(terminal) as progress:
         with demo_workers([*arguments, "--log-level", "warning"]) as workers:
-            spread = asyncio.run(demo_run.through_workers(files, processes, workers, progress))
+            spread = run_until_signalled(demo_run.through_workers(files, processes, workers, progress))
         spread.cpu = workers.cpu_seconds()
         alone = demo_run.alone(files, progress)
     right = _report(terminal, spread, alone, load)

@@ -14,7 +14,6 @@ from rich.progress import TaskID
 from aiotask.errors import AiotaskError
 
 from .demo_tasks import Measures, app, measure
-from .demo_workers import end_if_interrupted
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -88,7 +87,6 @@ async def _until_live(inspector: Inspector, concurrency: int, workers: DemoWorke
 async def _watch(workers: DemoWorkers) -> None:
     while True:
         workers.check()
-        end_if_interrupted()
         await asyncio.sleep(0.1)
 
 

@@ -29,14 +29,14 @@ def run_web(processes: int, history: Path, url: str | None) -> None:
     from aiotask.contrib.web.serve import site_for
     from aiotask.ops.connection import Place
 
-    from .demo_workers import demo_workers
+    from .demo_workers import demo_workers, run_until_signalled
 
     port = free_port()
     settings = Settings(result_db=str(history), loopback=True)
     _, app = site_for(Place(library.app.name, url), Local(), settings, "")
     arguments = [library.__name__, "--concurrency", str(processes), "--result-db", str(history)]
-    with demo_workers(arguments) as workers, contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_serve(app, port, workers))
+    with demo_workers(arguments) as workers:
+        run_until_signalled(_serve(app, port, workers))
 
 
 async def _serve(app: Any, port: int, workers: DemoWorkers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -9,13 +10,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeVar
 
 from aiotask.errors import AiotaskError
 
-__all__ = ["DemoWorkers", "demo_workers", "end_if_interrupted"]
+__all__ = ["DemoWorkers", "demo_workers", "run_until_signalled"]
+
+T = TypeVar("T")
 
 #: Seconds that the jobs get to end (``--grace``), and seconds that the supervisor gets to stop.
 JOBS_TIMEOUT, STOP_TIMEOUT = 2.0, 10.0
@@ -91,27 +95,56 @@ def demo_workers(arguments: list[str]) -> Iterator[DemoWorkers]:
 
 @contextlib.contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    def end(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT:
-            _interrupted.append(number)
-            raise KeyboardInterrupt
-        raise SystemExit(128 + number)
-
-    _interrupted.clear()
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    """Let each signal that asks for an end raise where this process is, or cancel what `run_until_signalled` runs."""
+    _received.clear()
+    before = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
         yield
-        end_if_interrupted()
+        _end_if_signalled()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-#: Not empty once Ctrl-C was pressed: an exception of a signal handler is lost where Python calls it in a finalizer.
-_interrupted: list[int] = []
+def run_until_signalled(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a new event loop, within `demo_workers`; a signal cancels it.
+
+    An exception that a signal handler raises in the middle of the loop's own code would break a connection instead.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        SystemExit: TERM or HUP came.
+    """
+
+    async def cancellable() -> T:
+        current = asyncio.current_task()
+        assert current is not None
+        _running.append(current)
+        try:
+            return await main
+        finally:
+            _running.clear()
+
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        _end_if_signalled()
+        raise
 
 
-def end_if_interrupted() -> None:
-    """Raise the KeyboardInterrupt of a Ctrl-C that was lost."""
-    if _interrupted:
-        raise KeyboardInterrupt
+#: The signals that asked for an end, and the task that is cancelled then, if there is one.
+_received: list[int] = []
+_running: list[asyncio.Task[Any]] = []
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    for task in _running:
+        task.get_loop().call_soon_threadsafe(task.cancel)
+    if not _running:
+        _end_if_signalled()
+
+
+def _end_if_signalled() -> None:
+    if _received:
+        raise KeyboardInterrupt if _received[0] == signal.SIGINT else SystemExit(128 + _received[0])
