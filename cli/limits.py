@@ -33,7 +33,7 @@ _ALLOWS = 40
 
 
 def list_(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
-    """List the limits of tasks: what each allows, and how many of its jobs run.
+    """List the limits of tasks: what each allows, how many of its jobs run, and how many wait for it.
 
     [bold]Examples[/bold]
 
@@ -55,7 +55,7 @@ def list_(name: AppName = None, url: Url = None, as_json: Json = False) -> None:
 def show(limit: LimitName, name: AppName = None, url: Url = None, as_json: Json = False) -> None:
     """Show one limit: what it allows, which jobs hold a slot, how many jobs of each key wait, and why.
 
-    It reads 1,000 jobs of each kind at most.
+    For its keys, it reads 1,000 jobs that run and 1,000 that wait, at most.
 
     [bold]Examples[/bold]
 
@@ -143,12 +143,13 @@ def _show_all(limits: list[dict[str, Any]]) -> None:
     if not limits:
         terminal.print("No task has a limit yet. See docs/limits.md: @app.task(max_running=1)")
         return
-    columns = ["app", "limit", "running", "set by hand", "declared by", "allows"]
+    columns = ["app", "limit", "running", "waiting", "set by hand", "declared by", "allows"]
     rows = [
         [
             plain(each["app"]),
             _title(each),
             f"{each['running']:,}" if each["numbers"].get("max_running") else "",
+            f"{each['waiting']:,}" if each["waiting"] else "",
             "" if each["declared"] is None else "yes",
             plain(each["declared_by"]),
             each["allows"],
@@ -156,7 +157,9 @@ def _show_all(limits: list[dict[str, Any]]) -> None:
         for each in limits
     ]
     width = min(_ALLOWS, max(len(each["allows"]) for each in limits))
-    terminal.print(page_table(*informative(columns, rows), terminal.width, right=("running",), last_width=width))
+    terminal.print(
+        page_table(*informative(columns, rows), terminal.width, right=("running", "waiting"), last_width=width)
+    )
     terminal.print("[dim]One of them, with who waits and why: aiotask limits show NAME[/dim]")
 
 
@@ -167,8 +170,7 @@ def _show_one(limit: dict[str, Any]) -> None:
         terminal.print(f"These numbers were set by hand; its tasks say: {limit['declared']}.")
     jobs = limit["jobs"]
     terminal.print(f"in           {plain(', '.join(jobs[:_KEYS]), 1000) or 'no job'}", soft_wrap=True)
-    waiting = sum(each["waiting"] for each in limit["keys"])
-    terminal.print(f"waiting      {waiting:,}")
+    terminal.print(f"waiting      {limit['waiting']:,}")
     if limit["why"]:
         terminal.print(limit["why"], soft_wrap=True)
     if not limit["keys"]:

@@ -150,6 +150,7 @@ def informative(columns: list[str], rows: list[list[str]]) -> tuple[list[str], l
         "calls": empty,
         "paused": empty,
         "running": empty,
+        "waiting": empty,
         "set by hand": empty,
     }
     dull = [

@@ -38,6 +38,8 @@ class LimitInfo(msgspec.Struct, frozen=True, gc=False):
     removed: bool = False
     #: Jobs that are admitted, where ``max_running`` or ``max_running_each`` is limited; else 0.
     running: int = 0
+    #: Jobs in its lines. On Redis a counter, which is wrong for as long as jobs wait if the limit's hash was deleted.
+    waiting: int = 0
     #: Queue and priority where jobs of the limit have waited, and keys there whose turn may come now.
     places: list[tuple[str, int, int]] = []
 

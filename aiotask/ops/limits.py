@@ -71,7 +71,7 @@ async def read_limit(place: Place, name: str) -> dict[str, Any]:
         ]
         found = described(connection, info)
         held = await _seconds_held(connection, info)
-        why = _why(info, sum(waiting.values()), counts, held)
+        why = _why(info, info.waiting or sum(waiting.values()), counts, held)
         return found | {"keys": keys, "jobs": [id for id, _ in running], "why": why}
 
 
@@ -183,6 +183,7 @@ def described(connection: Connection, info: LimitInfo) -> dict[str, Any]:
         "declared_by": info.by,
         "removed": info.removed,
         "running": info.running,
+        "waiting": info.waiting,
         "open": sum(keys for _, _, keys in info.places),
     }
 

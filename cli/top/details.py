@@ -251,6 +251,7 @@ def limit(data: Mapping[str, Any], width: int, given: Given, shows_values: bool)
             ("allows", cell(found["allows"], "bold"), None),
             ("its tasks say", found["declared"], None),
             ("running", count(found["running"]), None),
+            ("waiting", count(found["waiting"]), None),
             ("keys that may start", count(found["open"]), None),
             ("name", found["name"], None),
             ("task", found["task"], link("tasks", found["task"])),

@@ -153,9 +153,10 @@ _LIMITS = (
     Column("limit", cut="front"),
     Column("allows", cut="end", least=34),
     Column("running", right=True),
+    Column("waiting", right=True),
     Column("keys that may start", 2, right=True),
     Column("set by hand", 1),
-    Column("declared by", 3, cut="end"),
+    Column("declared by", 3, cut="end", least=30),
 )
 
 
@@ -170,6 +171,7 @@ def limits(data: Mapping[str, Any], width: int, given: Given) -> Page:
             cell(each["task"] or each["name"], "bold"),
             cell(each["allows"]),
             cell(numbers, "red" if full else ""),
+            count(each["waiting"] or ""),
             count(each["open"]) if each["open"] else "",
             cell("± by hand" if each["declared"] is not None else "", "yellow"),
             cell(each["declared_by"], "dim"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,11 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
         result.blocking.sent()
     wait_until(lambda: asked("limits", "show", "mail")["jobs"] == [sent[0].id], description="one runs")
 
+    shown = asked("limits", "show", "mail")
     mail, own, _ = sorted(asked("limits"), key=lambda limit: limit["task"])
     assert (mail["name"], mail["allows"], mail["running"], mail["declared"]) == ("mail", "1 at once", 1, None)
+    assert (mail["waiting"], own["waiting"], shown["waiting"]) == (2, 0, 2)
     assert (own["task"], own["allows"]) == ("shop_of_limits:hourly", "1/h, burst 1")
-    shown = asked("limits", "show", "mail")
     assert shown["keys"] == [
         {"key": "acme", "running": 1, "waiting": 1},
         {"key": "bolt", "running": 0, "waiting": 1},
@@ -89,7 +91,10 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
     assert asked("limits", "show", "shop_of_limits:hourly")["name"] == own["name"]
     for text in ("mail of app", "It is full", "acme", "bolt", sent[0].id):
         assert text in said("limits", "show", "mail")
-    assert "shop_of_limits:hourly" in said("limits")
+    listed = said("limits")
+    assert "shop_of_limits:hourly" in listed
+    assert re.search(r"running +waiting", listed) and re.search(r"mail +1 +2 ", listed), listed
+    assert re.search(r"^waiting +2$", said("limits", "show", "mail"), re.MULTILINE)
     assert [limit["task"] or limit["name"] for limit in asked("limits")] == [
         "mail",
         "shop_of_limits:hourly",

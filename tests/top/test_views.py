@@ -23,7 +23,7 @@ _SHOWN = {
     "tasks": ["Tasks (5)", "shop:login", "▸ runs"],
     "workers": ["Workers (1)", "heard of"],
     "schedules": ["every-hour", "every 1 h", "shop:report", "0 3 * * *"],
-    "limits": ["stripe", "1 at once for each key", "running"],
+    "limits": ["stripe", "1 at once for each key", "running  waiting"],
     "graphs": ["shop:add", "▸ runs", "0 of 2"],
     "history": ["shop:add", "■ SUCCESS", "× FAILED", "shop:fail", "From the history file"],  # noqa: RUF001
     "audit": ["ada", "pause", "■ done", 'queue "mail"', "10.0.0.7"],
@@ -63,7 +63,7 @@ async def test_rows_lead_to_their_pages(populated: Populated) -> None:
             ("q", "mail", ["Queue mail", "Next", "by ada", "it moves", "100 %  shop:mail"]),
             ("t", "shop:add", ["Task shop:add", "▸ runs", "Ended last", "Not finished"]),
             ("s", "every-hour", ["Schedule every-hour", "Next runs", "calls", "every", "1 h"]),
-            ("l", "stripe", ["Limit stripe", "allows", "By key", "acme", "Who is in"]),
+            ("l", "stripe", ["Limit stripe", "allows", "waiting", "By key", "acme", "Who is in"]),
             ("g", ids["graph"], ["Graph", "… WAITING", "shop:later", "2 not ended"]),
         ):
             await top.go(letter)

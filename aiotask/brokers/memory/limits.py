@@ -70,7 +70,8 @@ class MemoryLimits(MemoryGraphs):
 
     async def limits(self) -> list[LimitInfo]:
         async with self._store as store:
-            return [_info(store, store.limits[name]) for name in sorted(store.limits)]
+            waiting = store.waiting_by_limit()
+            return [_info(store, store.limits[name], waiting[name]) for name in sorted(store.limits)]
 
     async def line(self, line: str) -> LineInfo:
         place, name, key = parts_of(line)
@@ -79,7 +80,7 @@ class MemoryLimits(MemoryGraphs):
             return LineInfo(left is None and key in store.rings.get((place, name), ()), left)
 
 
-def _info(store: Store, limit: Limit) -> LimitInfo:
+def _info(store: Store, limit: Limit, waiting: int) -> LimitInfo:
     spec = limit.spec
     places = [place.rpartition(":") for place in sorted(limit.places)]
     return LimitInfo(
@@ -92,6 +93,7 @@ def _info(store: Store, limit: Limit) -> LimitInfo:
         len(store.slots.get((limit.name, None), ()))
         if spec is not None and (spec.max_running or spec.max_running_each)
         else 0,
+        waiting,
         [
             (queue, int(priority), len(store.rings.get((f"{queue}:{priority}", limit.name), ())))
             for queue, _, priority in places

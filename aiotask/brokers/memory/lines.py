@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -115,6 +115,14 @@ class Lines(Pausing):
     def lined(self, queue: str) -> int:
         """How many jobs of a queue are in lines."""
         return sum(len(lane.waiting) for name, lane in self.lanes.items() if name.startswith(f"l:{queue}:"))
+
+    def waiting_by_limit(self) -> Counter[str]:
+        """How many jobs are in the lines of each limit."""
+        found: Counter[str] = Counter()
+        for name, lane in self.lanes.items():
+            if is_line(name):
+                found[parts_of(name)[1]] += len(lane.waiting)
+        return found
 
     def ahead_of(self, record: Record) -> int | None:
         """How many jobs stand before one in its line; None: it is in none."""

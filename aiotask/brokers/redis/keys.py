@@ -110,7 +110,8 @@ limits              set     names of the limits                                 
 places:LIMIT        set     places where it has had lines                               the app
 limit:LIMIT         hash    its numbers, as declared and as set, by whom; ``seq``:      the app
                             the last number and turn that it gave, counted from the
-                            time in microseconds at which the hash was made
+                            time in microseconds at which the hash was made;
+                            ``lined``: how many of its jobs are in lines
 admitted            hash    job id -> ``LINE|NUMBER``: exactly the admitted jobs        it ends, or waits again
 slots:LIMIT[:KEY]   set     ids of those, where their number is limited, in all or by   it is empty
                             key

@@ -102,6 +102,7 @@ class LimitsView:
             generation=float(fields.get(b"generation", 0)),
             removed=known == b"removed",
             running=await self._wire.call("SCARD", f"{self._prefix}slots:{name}"),
+            waiting=_count(fields.get(b"lined", b"")),
             places=places,
         )
 
@@ -113,6 +114,11 @@ def _numbers(packed: bytes | None) -> dict[str, Any]:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _count(number: bytes) -> int:
+    """A counter of the server; 0 where something else stands there, which the scripts remove."""
+    return int(number) if number.isdigit() else 0
 
 
 def _spec(name: str, numbers: Mapping[str, Any]) -> LimitSpec | None:

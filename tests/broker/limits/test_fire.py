@@ -148,6 +148,8 @@ async def check_redis(broker: RedisBroker) -> None:
         is_open = key.encode() in ring and await call("ZRANGE", "open:default:5", 0, -1) == [b"api"]
         assert not line or len(admitted) >= ALL or len(slots) >= EACH or is_open, key
     assert sorted(standing) == sorted(lined)
+    [info] = await cast(LimitsReader, inspect(broker)).limits()
+    assert info.waiting == len(standing)
     assert not admitted & set(lined)
 
 

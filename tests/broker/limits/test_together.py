@@ -13,7 +13,7 @@ from aiotask.brokers import inspect
 from aiotask.brokers.due_now import DueNow
 from aiotask.brokers.expiry import Expiry
 from aiotask.brokers.graphs import Conclusion, Graphs, Node
-from aiotask.brokers.limits import Limits
+from aiotask.brokers.limits import Limits, LimitsReader
 from aiotask.brokers.moving import Move, Moving
 from aiotask.brokers.pauses import Pause, Pauses
 from aiotask.brokers.schedules import Declaration, Fire, Schedules
@@ -22,7 +22,7 @@ from aiotask.job import Status
 from aiotask.wire.seal import OVERHEAD
 
 from ...graphs import node, send_graph
-from ...seam import Worker, a_push, ids, outcome_of, sealed_outcome, send, status_of
+from ...seam import GONE, Worker, a_push, ids, outcome_of, sealed_outcome, send, status_of
 from .words import Declare, end, limited
 
 HOUR = 3600.0
@@ -194,6 +194,26 @@ async def test_pages_and_counts_have_the_jobs_in_lines(limits: Limits, worker: W
     assert [job.id for job in (await view.page(JobFilter(task="shop.tasks:other"))).jobs] == []
     assert len((await view.page(JobFilter(task="shop.tasks:render"), limit=100)).jobs) == 33
     assert [job.id for job in (await view.page(JobFilter(text="job-7"))).jobs] == ["job-7"]
+
+
+async def test_a_limit_knows_how_many_of_its_jobs_wait(limits: Limits, worker: Worker, declare: Declare) -> None:
+    await declare(max_running=2)
+
+    async def waiting() -> dict[str, int]:
+        return {info.name: info.waiting for info in await cast("LimitsReader", inspect(limits)).limits()}
+
+    assert await waiting() == {"api": 0}
+    await send(limits, *(limited(f"job-{n}", str(n % 2), queue=("default", "mail")[n % 2]) for n in range(6)))
+    await send(limits, limited("mail-0", name="mail"), limited("later", delay=HOUR), "plain")
+    assert await waiting() == {"api": 6, "mail": 1}
+
+    first, second = [each for each in (await worker.claim()).deliveries if each.id != "plain"]
+    assert await waiting() == {"api": 4, "mail": 1}
+    await worker.requeue(first)
+    assert await waiting() == {"api": 5, "mail": 1}
+    await end(worker, second)
+    await limits.cancel("mail-0", GONE, HOUR)
+    assert await waiting() == {"api": 5, "mail": 0}
 
 
 async def test_a_job_in_a_line_ends_by_a_bulk_cancel(limits: Limits, worker: Worker, declare: Declare) -> None:

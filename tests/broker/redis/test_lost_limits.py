@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from aiotask.broker import Broker
-from aiotask.brokers.limits import Limits
+from aiotask.brokers import inspect
+from aiotask.brokers.limits import Limits, LimitsReader
 from aiotask.values.limit import LimitSpec
 
 from ...helpers import wait_until_async
@@ -27,6 +28,11 @@ async def lined(own_server: PrivateServer, broker: Broker, worker: Worker) -> Wo
     await limits.declare_limits(1.0, "shop:app", [LimitSpec("api", max_running=4, max_running_each=1)])
     await send(limits, *(limited(f"{key}-{n}", key) for n in range(3) for key in "ab"))
     return worker
+
+
+async def waiting(worker: Worker) -> int:
+    [info] = await cast(LimitsReader, inspect(worker.broker)).limits()
+    return info.waiting
 
 
 async def drained(worker: Worker) -> list[str]:
@@ -124,7 +130,22 @@ async def test_jobs_whose_envelopes_were_deleted_are_forgotten(
     await lined.broker.recover()
 
     assert await drained(lined) == []
+    assert await waiting(lined) == 0
     assert left_behind(own_server, key) == {}
+
+
+@pytest.mark.parametrize(("number", "shown"), [("", 0), ("many", 0), ("-7", 0), ("70", 70)])
+async def test_a_count_of_what_waits_that_was_spoiled_is_right_once_nothing_waits(
+    own_server: PrivateServer, lined: Worker, key: Key, number: str, shown: int
+) -> None:
+    assert await waiting(lined) == 6
+    own_server.call("HSET", key("limit:api"), "lined", number)
+    assert await waiting(lined) == shown
+
+    assert sorted(await drained(lined)) == ["a-0", "a-1", "a-2", "b-0", "b-1", "b-2"]
+    await send(lined.broker, limited("later", "a"))
+
+    assert await waiting(lined) == 1
 
 
 async def test_an_index_that_was_deleted_is_put_right_from_the_envelopes(

@@ -137,7 +137,7 @@ end
 
 local function draw(at)
   local open, queue = key('open:' .. at), string.match(at, '^(.*):%d$')
-  local lane, count, gone, index = 'q:' .. queue .. ':g', 0, 0, {}
+  local lane, count, gone, index = 'q:' .. queue .. ':g', 0, {}, {}
   while left > 0 and room > 0 and rounds < ROUNDS do
     rounds = rounds + 1
     local limit = redis.call('ZRANGE', open, 0, 0)[1]
@@ -151,7 +151,7 @@ local function draw(at)
     if bite > 0 and known[7] then ids, is_done = admit(at, limit, known, bite) end
     if #ids > 0 then
       local moved = move(lane, ids, index)
-      count, left, gone = count + moved, left - moved, gone + #ids
+      count, left, gone[limit] = count + moved, left - moved, (gone[limit] or 0) + #ids
     end
     if is_done or redis.call('EXISTS', key('ring:' .. at .. ':' .. limit)) == 0 then redis.call('ZREM', open, limit)
     else
@@ -160,7 +160,7 @@ local function draw(at)
     end
   end
   write_index(index)
-  if gone > 0 then shared.count_off(queue, gone) end
+  if next(gone) then shared.count_off(queue, gone) end
   if count > 0 then
     -- A few more: others are there only if something was put into the lane by hand.
     local entries = take(lane, incarnation, count + 10)

@@ -65,7 +65,8 @@ local function mend_lined(id)
   local sealed = string.sub(packed, 3 + size)
   local target = line_in(sealed)
   if not target then return end
-  shared.count_off((string.match(target, '^l:([^:]+)')), 1)
+  local queue, _, limit = shared.parts_of(target)
+  shared.count_off(queue, { [limit] = 1 })
   put_one(target, id, sealed, string.sub(packed, 3, 2 + size))
 end
 
@@ -134,12 +135,14 @@ for _, limit in ipairs({ FEW, MANY }) do
   for n = 1, #admitted, 2 do mend_admitted(admitted[n], admitted[n + 1]) end
   if mended == 0 then break end
 end
+local has_lines = redis.call('EXISTS', key('lined')) == 1
 for _, limit in ipairs(redis.call('SRANDMEMBER', key('limits'), FEW)) do
+  if not has_lines then redis.pcall('HDEL', key('limit:' .. limit), 'lined') end
   local before = mended
   free_some('slots:' .. limit)
   if mended > before then shared.reopen(limit, nil) end
 end
-if redis.call('EXISTS', key('lined')) == 0 then
+if not has_lines then
   for _, queue in ipairs(redis.call('SMEMBERS', key('queues'))) do redis.call('DEL', key('lined:' .. queue)) end
 end
 return { unrecorded, strays }

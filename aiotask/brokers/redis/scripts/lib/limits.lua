@@ -81,6 +81,7 @@ local function lines()
     for limit, count in pairs(counts) do
       last[limit] = made.count_on(limit, count)
       next_number[limit] = last[limit] - count
+      redis.pcall('HINCRBY', key('limit:' .. limit), 'lined', count)
     end
     local rings = {}
     for _, list in ipairs(found) do
@@ -121,9 +122,15 @@ local function lines()
     end
   end
 
-  -- Jobs of a queue have left their lines.
-  function made.count_off(queue, count)
-    local left = redis.pcall('DECRBY', key('lined:' .. queue), count)
+  -- Jobs of a queue have left their lines, so many of each limit.
+  function made.count_off(queue, counts)
+    local all = 0
+    for limit, count in pairs(counts) do
+      all = all + count
+      local left = redis.pcall('HINCRBY', key('limit:' .. limit), 'lined', -count)
+      if type(left) ~= 'number' or left <= 0 then redis.pcall('HDEL', key('limit:' .. limit), 'lined') end
+    end
+    local left = redis.pcall('DECRBY', key('lined:' .. queue), all)
     if type(left) ~= 'number' or left <= 0 then redis.call('DEL', key('lined:' .. queue)) end
   end
 
@@ -132,7 +139,8 @@ local function lines()
     local packed = redis.call('HGET', key('lined'), id)
     redis.call('ZREM', key(line), id)
     redis.call('HDEL', key('lined'), id)
-    made.count_off((parts_of(line)), 1)
+    local queue, _, limit = parts_of(line)
+    made.count_off(queue, { [limit] = 1 })
     if not packed or #packed < 2 then return nil end
     local size = struct.unpack('>I2', packed)
     return string.sub(packed, 3 + size), string.sub(packed, 3, 2 + size)
