@@ -176,12 +176,16 @@ def letter(data: Mapping[str, Any], width: int, given: Given, shows_values: bool
         *((word, moment(found.get(name)), None) for name, word in (("sent_at", "sent"), ("started_at", "started"))),
         ("given up", moment(found.get("dead_at")), None),
         ("attempts", attempts, None),
+        ("deaths", count(found["deaths"]) if found.get("deaths") else "", None),
         ("worker", found.get("worker"), None),
         ("time limit", duration(found.get("timeout") or None), None),
         ("limit", found.get("limit"), None),
         ("sent by", found.get("parent"), link("jobs", found.get("parent"))),
+        ("trace", found.get("trace"), None),
         ("graph", graph_id, link("graphs", graph_id)),
     ]
+    page.lines += _timeline(data["bars"], width)
+    page.gap()
     page.lines += facts(pairs, width)
     if not shows_values:
         page.gap()
@@ -193,4 +197,5 @@ def letter(data: Mapping[str, Any], width: int, given: Given, shows_values: bool
         page.add(*paragraph(f"Its arguments cannot be read here. {found.get('sealed') or ''}", width, "dim"))
     why = data["error"] or f"Its outcome cannot be read here. {found.get('outcome') or ''}"
     _error(page, "Why it was given up", why, width)
+    _attempts(page, found, width)
     return page

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import Any
 
-from aiotask import Status
+import pytest
+
+from aiotask import App, Status
 
 from ..commands import run_command
 from ..server import PrivateServer
@@ -86,6 +89,30 @@ def test_dead_letters_are_replayed_and_deleted_once(own_server: PrivateServer, s
     jobs = json.loads(invoke("jobs", "--url", own_server.url, "--json", "--status", "pending").output)
     assert [(job["id"], job["attempt"]) for job in jobs] == [(one, 1)]
     assert json.loads(invoke("dead", "list", "--url", own_server.url, "--json").output) == []
+
+
+async def test_a_dead_letter_and_its_job_are_shown_with_their_earlier_attempts(
+    own_server: PrivateServer, app_name: str
+) -> None:
+    app = App(app_name, url=own_server.url)
+
+    @app.task(name="shop:fail", retries=1, backoff=lambda failures: 0.01)
+    async def fail(order: str) -> None:
+        raise ValueError(f"no leek for {order}")
+
+    async with app, app.worker():
+        sent = fail.apply_async("ada")
+        with pytest.raises(ValueError, match="no leek"):
+            await sent.wait(timeout=120)
+
+    for command in (("dead", "show"), ("job",)):
+        done = await asyncio.to_thread(run_command, *command, sent.id, "--url", own_server.url, "--json")
+        [[_, worker, how, error]] = json.loads(done.stdout)["trail"]
+        assert (how, error) == ("retried", "ValueError: no leek for ada") and worker
+        done = await asyncio.to_thread(run_command, *command, sent.id, "--url", own_server.url)
+        assert re.search(r"^trail +\S.* retried \S+: ValueError: no leek for ada$", done.stdout, re.MULTILINE), (
+            done.stdout
+        )
 
 
 def test_many_dead_letters_are_not_moved_without_asking(own_server: PrivateServer, shop: Shop) -> None:

@@ -57,7 +57,7 @@ async def test_rows_lead_to_their_pages(populated: Populated) -> None:
         for letter, row, words in (
             ("j", ids["running"], [f"Job {ids['running']}", "▸ RUNNING", "'acme'", "shop:hold", "stripe"]),
             ("j", ids["scheduled"], ["◷ SCHEDULED", "It has not started: it is not due yet", "until due"]),
-            ("d", ids["shop:fail"], ["Dead letter", "Why it was given up", "ValueError: no leek for ada", "Traceback"]),
+            ("d", ids["shop:fail"], ["Dead letter", "until it ran", "no leek for ada", "Traceback", "Attempts"]),
             ("h", ids["shop:add"], ["■ SUCCESS", "Arguments", "Result", "waited", "until it ran"]),
             ("h", ids["login"], ["password=•••", "'ada'"]),
             ("q", "mail", ["Queue mail", "Next", "by ada", "it moves", "100 %  shop:mail"]),

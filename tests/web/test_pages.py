@@ -70,7 +70,7 @@ async def test_pages_show_what_is_there(populated: Populated) -> None:
         f"/jobs/{ids['graph']}": ["WAITING", "Needs the values of", ids["graph"]],
         "/running": ["shop:hold", ids["running"]],
         "/dead": ["ValueError", ids["shop:fail"]],
-        f"/dead/{ids['shop:fail']}": ["Why it was given up", "no leek for ada"],
+        f"/dead/{ids['shop:fail']}": ["Timeline", "Why it was given up", "no leek for ada", "Attempts", "retried"],
         "/tasks": ["shop:add", "shop:login"],
         "/tasks/shop:add": ["Run p95", "SUCCESS"],
         "/workers": ["in flight", "heard of"],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ..letters import GROUPED, OWN_ERRORS, Filter, by_error, read_letter, read_page
+from .job import timeline
 from .look import Look
 
 __all__ = ["dead", "letter"]
@@ -32,6 +34,7 @@ async def letter(look: Look, id: str) -> dict[str, Any]:
         "title": f"Dead letter {id}",
         "id": id,
         "letter": found,
+        "bars": timeline(found, time.time()),
         "arguments": found.get("arguments"),
         "error": f"{found.get('error') or ''}\n\n{found.get('traceback') or ''}".strip().removeprefix(OWN_ERRORS),
     }
