@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiotask.ops.actions import Matching
     from aiotask.ops.bulk import Action, Done
     from aiotask.ops.connection import Place
+    from aiotask.ops.ended import OfHistory
 
 __all__ = ["Chosen", "DryRun", "act", "print_each", "told"]
 
@@ -38,6 +39,7 @@ def act(
     to: str = "",
     text: str = "",
     error: str = "",
+    of_history: OfHistory | None = None,
 ) -> None:
     """Do something with all jobs that match, once the user has confirmed, and print what became of them.
 
@@ -45,7 +47,8 @@ def act(
         everything: the user has asked for every job.
         to: the queue to which they are moved.
         text: that their envelopes contain.
-        error: that the errors of dead letters contain.
+        error: that the errors of jobs contain that are sent again.
+        of_history: the jobs of the history that are sent again.
 
     Raises:
         ConfigError: no filter was given; or several apps are there, and every job of each would be concerned.
@@ -56,17 +59,25 @@ def act(
     from aiotask.inspector import JobFilter
 
     wanted = JobFilter(*chosen, text)
-    if (wanted == JobFilter() and not error) != everything:
+    if (wanted == JobFilter() and not error and not of_history) != everything:
         which = "--all cannot be combined with filters" if everything else "no jobs were named"
         raise ConfigError(f"Nothing was done: {which}. Give IDs, or filters such as --queue and --task; see --help.")
     asyncio.run(
-        _act(action, (wanted, to, error), place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything)
+        _act(
+            action,
+            (wanted, to, error, of_history),
+            place,
+            yes=yes,
+            dry_run=dry_run,
+            as_json=as_json,
+            everything=everything,
+        )
     )
 
 
 async def _act(
     action: Action,
-    what: tuple[Any, str, str],
+    what: tuple[Any, str, str, OfHistory | None],
     place: Place,
     *,
     yes: bool,
@@ -91,10 +102,13 @@ async def _act(
         is_more = number >= MOST_COUNTED
         if number and not yes and not dry_run:
             there = f" to queue {what[1]}" if what[1] else ""
-            confirm(action, _jobs(number, is_more) + there, "--dry-run, or aiotask jobs with the same filter")
+            seen = "jobs" if what[3] is None else "results"
+            confirm(action, _jobs(number, is_more) + there, f"--dry-run, or aiotask {seen} with the same filter")
         if number and not dry_run:
             await _run(found, action, done, None if is_more else number)
     _print(action, done, number, is_more=is_more, dry_run=dry_run, as_json=as_json)
+    if action.value == "resend" and not number and what[3] is None and not as_json:
+        console().print(f"[yellow]{_NO_LETTERS}[/yellow]", soft_wrap=True)
 
 
 async def _run(found: Matching, action: Action, done: Done, number: int | None) -> None:
@@ -138,8 +152,6 @@ def _print(action: Action, done: Done, number: int, *, is_more: bool, dry_run: b
     terminal = console()
     if dry_run or not number:
         terminal.print(f"{_jobs(number, is_more)} match{'es' if number == 1 else ''}; nothing was done.")
-        if not number and action.value == "resend":
-            terminal.print(f"[yellow]{_NO_LETTERS}[/yellow]", soft_wrap=True)
         return
     asked = f", {done.asked:,} of them by workers that were asked to end them" if done.asked else ""
     terminal.print(f"{_WORDS[action.value]} {_jobs(done.done)}{asked}.")
@@ -152,9 +164,8 @@ _WORDS = {"cancel": "Cancelled", "purge": "Purged", "run now": "Made due", "rese
 
 #: Jobs of tasks without retries end as FAILED at once, and leave no letter.
 _NO_LETTERS = (
-    "Filters find dead letters, and a task without retries leaves none. Its failed jobs are sent again by their ids, "
-    "from the history file: aiotask results --status failed --task TASK --json | "
-    "jq -r '.[].id' | xargs aiotask jobs resend"
+    "Without --status, filters find dead letters, and a task without retries leaves none. Its failed jobs are in the "
+    "history file: aiotask jobs resend --status failed --task TASK"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from .options import count, duration, option
 
 __all__ = [
     "After",
+    "Ended",
     "InQueue",
     "JobIdOrNone",
     "Limit",
@@ -23,6 +25,16 @@ __all__ = [
     "WithKey",
     "WithText",
 ]
+
+
+class Ended(StrEnum):
+    """Statuses that a finished job has."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
 
 #: A bare number from here on is a Unix time (2001 and later), below it an age.
 _UNIX = 1e9

@@ -8,15 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bulk import DryRun, act, print_each
-from .filters import After, InQueue, JobIdOrNone, Limit, OfTask, WithError, WithId, WithKey, WithText
+from .filters import (
+    After,
+    Ended,
+    InQueue,
+    JobIdOrNone,
+    Limit,
+    OfTask,
+    Since,
+    Until,
+    WithError,
+    WithId,
+    WithKey,
+    WithText,
+)
 from .group import ByDefault, add
-from .one_job import coloured, needs_text, show_one
+from .job_pages import SEARCH_TIME, show_page
+from .one_job import show_one
 from .options import AppName, Database, File, Json, Url, Yes, option
-from .output import ago, console, informative, page_table, plain, print_json, quoted
+from .output import console, plain, print_json
 
 if TYPE_CHECKING:
     from aiotask.ops.connection import Place
-    from aiotask.ops.jobs import Found
 
 __all__ = ["app"]
 
@@ -49,6 +62,20 @@ InStatus = Annotated[
         metavar="STATUS",
         case_sensitive=False,
         help=f"Only jobs with this status: {', '.join(Wanted)}.",
+    ),
+]
+
+
+WithEnd = Annotated[
+    Ended | None,
+    option(
+        "--status",
+        "-s",
+        envvar="AIOTASK_RESULT_STATUS",
+        metavar="STATUS",
+        case_sensitive=False,
+        show_default="dead letters",
+        help=f"Jobs of the history file that ended as: {', '.join(Ended)}.",
     ),
 ]
 
@@ -132,7 +159,7 @@ def list_(
         if as_json:
             print_json(keyed)
         else:
-            _show_page(Found(keyed), is_first=True, in_database=database is not None)
+            show_page(Found(keyed), is_first=True, in_database=database is not None)
         return
     wanted = JobFilter(_status(status), queue, task, beginning, text)
     newest = is_newest_first(wanted, order.value if order else "")
@@ -140,7 +167,7 @@ def list_(
         print_json(asyncio.run(read_page(place, wanted, after, limit, newest=newest)))
         return
     page = asyncio.run(search(place, wanted, after, limit, newest=newest, seconds=SEARCH_TIME))
-    _show_page(page, is_first=not after, in_database=database is not None)
+    show_page(page, is_first=not after, in_database=database is not None)
 
 
 def run_now(
@@ -187,6 +214,9 @@ def resend(
     beginning: WithId = "",
     text: WithText = "",
     error: WithError = None,
+    status: WithEnd = None,
+    since: Since = None,
+    until: Until = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     name: AppName = None,
@@ -194,26 +224,33 @@ def resend(
     db: File = None,
     as_json: Json = False,
 ) -> None:
-    """Send jobs again as new jobs: by ID, or those of all dead letters that a filter finds.
+    """Send jobs again as new jobs: by ID, or all dead letters that a filter finds, or with --status all jobs of the
+    history file that ended so.
 
     The new job has another ID, the same arguments, queue, priority and limit, and begins with its first attempt; it
     does not expire and is not unique. With an ID, the history file is searched too. A job of a graph is skipped: it
-    runs again with its graph ([bold]aiotask graphs replay[/bold]).
+    runs again with its graph ([bold]aiotask graphs replay[/bold]). A job of which the history has the outcome alone is
+    skipped, too: how many there were is printed.
 
     With a filter, each job is sent once however often the command is repeated, while the new job or its outcome is on
-    the server. To run a dead letter under its own ID: [bold]aiotask dead replay[/bold].
+    the server, or with --status in the history file. To run a dead letter under its own ID:
+    [bold]aiotask dead replay[/bold].
 
     [bold]Examples[/bold]
 
       aiotask jobs resend 00a1b2c3d4e5f6a7b-2a
       aiotask jobs resend --task shop.tasks:render
       aiotask jobs resend --queue mail --error ConnectionRefused --yes
+      aiotask jobs resend --status failed --task shop.tasks:render --since 1h
     """
     import asyncio
 
+    from aiotask.errors import ConfigError
+    from aiotask.job import Status
     from aiotask.ops.actions import Actions
     from aiotask.ops.bulk import Action
     from aiotask.ops.connection import Place
+    from aiotask.ops.ended import OfHistory
     from aiotask.ops.visitors import operator
 
     place = Place(name, url)
@@ -221,15 +258,21 @@ def resend(
         done = asyncio.run(Actions(place, operator()).resend(list(dict.fromkeys(ids)), db))
         print_each(done, as_json=as_json)
         return
+    if status is None and (since is not None or until is not None):
+        raise ConfigError(
+            "Nothing was done: --since and --until are for jobs of the history. Add --status failed, or leave them out "
+            "to send dead letters again."
+        )
     act(
         Action.RESEND,
-        (None, queue, task, beginning),
+        (Status(status.value.upper()) if status else None, queue, task, beginning),
         place,
         yes=yes,
         dry_run=dry_run,
         as_json=as_json,
         text=text,
         error=error or "",
+        of_history=OfHistory(db, since, until) if status else None,
     )
 
 
@@ -299,64 +342,6 @@ def _status(wanted: Wanted | None) -> Any:
     if wanted is None:
         return None
     return Status.FAILED if wanted is Wanted.DEAD else Status(wanted.value.upper())
-
-
-# ---- for people
-
-#: Seconds that a search takes before it says how far it has looked.
-SEARCH_TIME = 2.0
-#: Least width of the last column, in characters.
-_LEAST_MORE = 8
-
-
-def _show_page(found: Found, *, is_first: bool, in_database: bool) -> None:
-    terminal, page = console(), found.jobs
-    goes_on = f"[dim]Next page: --after {quoted(found.after)}[/dim]"
-    if not page and found.after:
-        terminal.print(f"No job matches among the {found.looked:,} that were looked at so far.", soft_wrap=True)
-        terminal.print(goes_on, soft_wrap=True)
-        return
-    if not page:
-        elsewhere = "; finished rows are in their tables" if in_database else ""
-        nothing = f"No unfinished job matches. For finished jobs: aiotask results{elsewhere}"
-        terminal.print(nothing if is_first else "There are no more jobs.", soft_wrap=True)
-        return
-    columns = ["app", "id", "status", "task", "queue", "attempt", "sent", "more"]
-    rows = [
-        [
-            plain(job["app"]),
-            plain(job["id"]),
-            coloured(job["status"]),
-            plain(job.get("task", "?")),
-            plain(job.get("queue", "?")),
-            str(job.get("attempt", "")),
-            ago(job.get("sent_at")),
-            _more(job),
-        ]
-        for job in page
-    ]
-    # A cut moment says nothing, so these are shown whole.
-    moments = [len(row[-1]) for job, row in zip(page, rows, strict=True) if "due_at" in job]
-    table = page_table(*informative(columns, rows), terminal.width, last_width=max([_LEAST_MORE, *moments]))
-    terminal.print(table)
-    if found.after:
-        terminal.print(goes_on, soft_wrap=True)
-
-
-def _more(job: dict[str, Any]) -> str:
-    if "error" in job:
-        return plain(job["error"], 80)
-    if "sealed" in job:
-        return plain(job["sealed"])
-    if "due_at" in job:
-        return f"due {ago(job['due_at'])}"
-    if "needs" in job:
-        return needs_text(job["needs"])
-    if job["status"] == "WAITING":
-        return f"graph {plain(job.get('graph', ''))}"
-    if job["status"] == "RUNNING":
-        return plain(job.get("worker", ""))
-    return plain(job.get("last_death", ""))
 
 
 add(app, list_, name="list")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .filters import After, InQueue, JobIdOrNone, OfTask, Since, Until
+from .filters import After, Ended, InQueue, JobIdOrNone, OfTask, Since, Until
 from .options import File, Json, option
 from .output import ago, call_text, console, informative, page_table, plain, print_json, quoted
 
@@ -21,15 +20,6 @@ __all__ = ["results"]
 
 #: Jobs that are counted at most.
 _COUNTED = 10_000
-
-
-class Ended(StrEnum):
-    """Statuses that a finished job has."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
 
 
 WithStatus = Annotated[

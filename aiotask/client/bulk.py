@@ -6,16 +6,12 @@ as it is.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import blake2b
 
 import msgspec
 
-from ..broker import Broker, Cancelled, Push, Special
+from ..broker import Broker, Cancelled
 from ..brokers import due_now_of, features, graphs_of, inspect, moving_of, require
 from ..brokers.graphs import Conclusion
 from ..brokers.letters import error_of
@@ -23,12 +19,13 @@ from ..brokers.moving import Move
 from ..brokers.technology import GRAPHS
 from ..errors import ConfigError, JobCancelled, SealError
 from ..inspector import JobFilter, JobInfo
-from ..job import RELEASE, Job, More, Status, decode_job, encode_job
-from ..job import ids as new_ids
+from ..job import RELEASE, Job, Status, decode_job, encode_job
 from ..wire.ended import ended
 from ..wire.seal import OVERHEAD, Sealer
+from .done import Done
+from .resending import NEWER, SEALED, Resending, is_later
 
-__all__ = ["MOVABLE", "Action", "BulkAction", "Done", "again_id", "move_of", "resent"]
+__all__ = ["MOVABLE", "Action", "BulkAction", "move_of"]
 
 
 class Action(StrEnum):
@@ -60,31 +57,8 @@ _STATUSES = {
 }
 #: Jobs in one call: the server ends this number in about a millisecond, and serves other clients before the next call.
 _BATCH = 50
-#: Seconds by which the clock of a sender may be ahead.
-_CLOCK_SKEW = 1.0
 #: Why a job was left as it is.
 _MEANWHILE = "had started or ended meanwhile"
-_IN_GRAPH = "belongs to a graph, which is replayed as a whole (aiotask graphs replay)"
-_NEWER = "was sent by a newer release of aiotask"
-_SENT_BEFORE = "was sent again before"
-
-
-@dataclass
-class Done:
-    """What became of the jobs so far.
-
-    Attributes:
-        done: how many jobs the action was done with; ``asked``: how many of them run until their workers end them.
-        skipped: how many jobs were left as they are, by the reason.
-    """
-
-    done: int = 0
-    asked: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def seen(self) -> int:
-        return self.done + self.skipped.total()
 
 
 class BulkAction:
@@ -120,8 +94,7 @@ class BulkAction:
         self._to = to
         self._error = error.casefold()
         self._statuses = _statuses(action, wanted)
-        self._client = f"again-{new_ids.next()}"
-        self._sequence = 0
+        self._resending = Resending(broker, self._jobs)
         if action in (Action.PURGE, Action.RESEND):
             require(broker.url, GRAPHS, f"The bulk action {action}")
         elif action is Action.RUN_NOW:
@@ -144,7 +117,7 @@ class BulkAction:
         done, started = Done(), (await self._inspector.stats(max_age=0.0)).time
         async for page in self._pages():
             jobs = [(info, self._opened(info)) for info in page]
-            await self._act([each for each in jobs if not _is_later(each[1], started)], done)
+            await self._act([each for each in jobs if not is_later(each[1], started)], done)
             yield done
         yield done
 
@@ -183,7 +156,7 @@ class BulkAction:
             case Action.PURGE:
                 ends = await self._conclude(jobs)
                 done.done += sum(ends)
-                _skip(done, _MEANWHILE, len(ends) - sum(ends))
+                done.skip(_MEANWHILE, len(ends) - sum(ends))
             case Action.RUN_NOW:
                 await self._run_now([info.id for info, _ in jobs], done)
             case Action.RESEND:
@@ -219,7 +192,7 @@ class BulkAction:
             if did in (Cancelled.DONE, Cancelled.ASKED):
                 done.done, done.asked = done.done + 1, done.asked + (did is Cancelled.ASKED)
             else:
-                _skip(done, "had ended meanwhile")
+                done.skip("had ended meanwhile")
 
     # ---- running
 
@@ -228,7 +201,7 @@ class BulkAction:
             return
         made = await due_now_of(self._broker).make_due(ids)
         done.done += sum(made)
-        _skip(done, _MEANWHILE, len(made) - sum(made))
+        done.skip(_MEANWHILE, len(made) - sum(made))
         # No keeper may be there to do it.
         await self._broker.promote(_BATCH)
 
@@ -237,28 +210,17 @@ class BulkAction:
         for info, job in jobs:
             move = move_of(info, job, self._jobs, self._to)
             if isinstance(move, str):
-                _skip(done, move)
+                done.skip(move)
             else:
                 batch.append(move)
         moved = await moving_of(self._broker).move(self._to, batch) if batch else []
         done.done += sum(moved)
-        _skip(done, _MEANWHILE, len(moved) - sum(moved))
+        done.skip(_MEANWHILE, len(moved) - sum(moved))
 
     async def _resend(self, jobs: Sequence[tuple[JobInfo, Job | None]], done: Done) -> None:
-        batch: list[Push] = []
-        for _, job in jobs:
-            push = resent(job, self._jobs, again_id(job)) if job else "was sealed with another secret"
-            if isinstance(push, str):
-                _skip(done, push)
-            else:
-                batch.append(push)
-        states = await self._broker.status([push.id for push in batch]) if batch else []
-        new = [push for push, state in zip(batch, states, strict=True) if state.status is None and not state.outcome]
-        _skip(done, _SENT_BEFORE, len(batch) - len(new))
-        if new:
-            self._sequence += 1
-            await self._broker.push(self._client, self._sequence, new)
-        done.done += len(new)
+        known = [job for _, job in jobs if job is not None]
+        done.skip(SEALED, len(jobs) - len(known))
+        await self._resending.send(known, done)
 
 
 def _statuses(action: Action, wanted: JobFilter) -> tuple[Status, ...]:
@@ -274,43 +236,12 @@ def _statuses(action: Action, wanted: JobFilter) -> tuple[Status, ...]:
     return (wanted.status,)
 
 
-def _is_later(job: Job | None, started: float) -> bool:
-    """Whether a job was sent after this moment of the broker's clock, by the sender's clock."""
-    return job is not None and job.sent_at > started + _CLOCK_SKEW
-
-
-def _skip(done: Done, reason: str, number: int = 1) -> None:
-    if number:
-        done.skipped[reason] += number
-
-
 def move_of(info: JobInfo, job: Job | None, sealer: Sealer, queue: str) -> Move | str:
     """The move of a job to another queue, with all else that it is; or why it cannot be moved."""
     if job is None or info.sealed is None:
-        return "was sealed with another secret"
+        return SEALED
     if job.version > RELEASE:
-        return _NEWER
+        return NEWER
     if job.queue == queue:
         return "is in that queue already"
     return Move(info.id, info.sealed[:OVERHEAD], sealer.seal(encode_job(msgspec.structs.replace(job, queue=queue))))
-
-
-def again_id(job: Job) -> str:
-    """The id of the job as which a bulk action sends another one again: the same each time, so that a repeated action
-    sends it once."""
-    return f"00again-{blake2b(f'{job.id} {job.sent_at!r}'.encode(), digest_size=11).hexdigest()}"
-
-
-def resent(job: Job, sealer: Sealer, id: str) -> Push | str:
-    """A new job from an old one, due at once, with the same limit and priority; or why there can be none."""
-    more = job.more or More()
-    if more.flow is not None:
-        return _IN_GRAPH
-    if job.version > RELEASE:
-        return _NEWER
-    kept = msgspec.structs.replace(more, parent="", expires=0.0, unique="")
-    fresh = msgspec.structs.replace(
-        job, id=id, sent_at=time.time(), reply="", due_at=0.0, more=None if kept == More() else kept
-    )
-    special = Special(limit=kept.limit) if kept.limit else None
-    return Push(id, job.queue, job.priority, sealer.seal(encode_job(fresh)), custom=True, special=special)

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -24,13 +23,15 @@ from ..errors import AiotaskError
 from ..inspector import JobFilter
 from ..settings import check_name
 from . import ask, cancel, graphs, letters, limits, pauses, schedules
+from .action_words import NAMED, filter_words, letter_words, many_words
 from .audit import BEGUN, DONE, FAILED, REFUSED, STOPPED, AuditLine, note
 from .bulk import Action, Bulk, Done, move_ids, resend_ids, run_ids_now
 from .connection import Connection, Place, inspectors
+from .ended import OfHistory
 from .refusals import Refusals
 from .visitors import NotAllowed, Verb, Visitor
 
-__all__ = ["LETTER_PERMISSIONS", "PERMISSIONS", "Actions", "Letters", "Matching", "filter_words"]
+__all__ = ["LETTER_PERMISSIONS", "PERMISSIONS", "Actions", "Letters", "Matching"]
 
 #: The permission of each bulk action.
 PERMISSIONS = {
@@ -42,8 +43,6 @@ PERMISSIONS = {
 }
 #: The permission of each verb of dead letters.
 LETTER_PERMISSIONS: dict[letters.Verb, Verb] = {"replay": Verb.REPLAY, "delete": Verb.DISCARD}
-#: Ids that a line names at most.
-_NAMED = 5
 
 
 @dataclass
@@ -108,13 +107,13 @@ class Actions:
 
     async def cancel(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Cancel jobs and graphs."""
-        async with self._act(Verb.CANCEL, _jobs(ids), len(ids)) as act:
+        async with self._act(Verb.CANCEL, many_words(ids, "job"), len(ids)) as act:
             found = await cancel.cancel_all(list(ids), act.place)
             act.count(found, lambda each: each["status"] in ("CANCELLED", "RUNNING"))
             return found
 
     async def run_now(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        async with self._act(Verb.RUN_NOW, _jobs(ids), len(ids)) as act:
+        async with self._act(Verb.RUN_NOW, many_words(ids, "job"), len(ids)) as act:
             found = await run_ids_now(ids, act.place)
             act.count(found, lambda each: each["did"] == "done")
             return found
@@ -123,7 +122,7 @@ class Actions:
         """Args:
         db: the history file, which is searched too; None: as everywhere.
         """
-        async with self._act(Verb.RESEND, _jobs(ids), len(ids)) as act:
+        async with self._act(Verb.RESEND, many_words(ids, "job"), len(ids)) as act:
             found = await resend_ids(ids, act.place, db)
             act.count(found, lambda each: each["did"] == "done")
             return found
@@ -131,14 +130,15 @@ class Actions:
     async def move(self, ids: Sequence[str], to: str) -> list[dict[str, Any]]:
         """Put jobs into another queue, under their ids."""
         check_name(to, "a queue")
-        async with self._act(Verb.MOVE, f"{_jobs(ids)} to queue {to}", len(ids)) as act:
+        subject = f"{many_words(ids, 'job')} to queue {to}"
+        async with self._act(Verb.MOVE, subject, len(ids)) as act:
             found = await move_ids(ids, to, act.place)
             act.count(found, lambda each: each["did"] == "done")
             return found
 
     async def move_letters(self, verb: letters.Verb, ids: Sequence[str]) -> letters.Done:
         """Replay or delete dead letters."""
-        async with self._act(LETTER_PERMISSIONS[verb], _many(ids, "dead letter"), len(ids)) as act:
+        async with self._act(LETTER_PERMISSIONS[verb], many_words(ids, "dead letter"), len(ids)) as act:
             done = await letters.move_ids(verb, list(act.opened), list(ids))
             act.counts.update(done.by_app)
             left = len(ids) - len(done.moved)
@@ -156,25 +156,29 @@ class Actions:
 
     @asynccontextmanager
     async def matching(
-        self, action: Action, wanted: JobFilter, to: str = "", error: str = ""
+        self, action: Action, wanted: JobFilter, to: str = "", error: str = "", of_history: OfHistory | None = None
     ) -> AsyncIterator[Matching]:
-        """A bulk action on the jobs that match: count them, then run it. Those that are sent again are dead letters.
+        """A bulk action on the jobs that match: count them, then run it.
 
         Args:
             to: the queue to which they are moved.
-            error: text that stands in the error of a dead letter that is sent again.
+            error: text that stands in the error of a job that is sent again.
+            of_history: the jobs of the history that are sent again; None: dead letters are.
         """
         if action is Action.MOVE:
             check_name(to, "a queue")
-        words = filter_words(wanted, error, is_of_letters=action is Action.RESEND)
+        is_of_letters = action is Action.RESEND and of_history is None
+        words = filter_words(wanted, error, of_history=of_history, is_of_letters=is_of_letters)
         subject = f"{words}{f' to queue {to}' if to else ''}"
         async with self._checked(PERMISSIONS[action], subject) as opened:
-            yield Matching(self, PERMISSIONS[action], subject, Bulk(action, wanted, opened, to, error), opened)
+            yield Matching(
+                self, PERMISSIONS[action], subject, Bulk(action, wanted, opened, to, error, of_history), opened
+            )
 
     @asynccontextmanager
     async def letters(self, verb: letters.Verb, wanted: letters.Filter) -> AsyncIterator[Letters]:
         """Dead letters that match: count them, then replay or delete them."""
-        subject = _letter_words(wanted)
+        subject = letter_words(wanted)
         async with self._checked(LETTER_PERMISSIONS[verb], subject) as opened:
             picked, of_graphs = await letters.pick(verb, opened, wanted)
             yield Letters(self, verb, subject, opened, picked, of_graphs)
@@ -228,7 +232,7 @@ class Actions:
 
     async def steer_hosts(self, verb: Verb, names: Sequence[str], why: str = "") -> list[dict[str, Any]]:
         """Drain, resume or recycle hosts: what became of it on each. A name may be cut where it stays clear."""
-        async with self._act(verb, _many(names, "host")) as act:
+        async with self._act(verb, many_words(names, "host")) as act:
             hosts = [host for name in names for host in await ask.live_hosts(act.place, name)]
             found = await ask.steer_hosts(hosts, verb, self.visitor.name, why)
             act.said = why
@@ -258,7 +262,7 @@ class Actions:
         async with self._checked(verb, subject) as opened:
             # An opened place without apps would be opened again.
             place = replace(self.place, opened=tuple(opened)) if opened else self.place
-            act = _Act(place, opened, is_bulk=number > _NAMED)
+            act = _Act(place, opened, is_bulk=number > NAMED)
             async with self.audited(verb, subject, act):
                 yield act
 
@@ -349,46 +353,3 @@ class Letters:
                 await letters.move_picked(self._verb, self._picked, progress, done)
             finally:
                 act.counts.update(done.by_app)
-
-
-# ---- in words
-
-
-def filter_words(wanted: JobFilter, error: str = "", *, is_of_letters: bool = False) -> str:
-    """What a filter finds, in words."""
-    parts = [
-        *([f"with status {wanted.status}"] if wanted.status and not is_of_letters else []),
-        *([f"in queue {wanted.queue}"] if wanted.queue else []),
-        *([f"of task {wanted.task}"] if wanted.task else []),
-        *([f"whose id begins with {wanted.prefix}"] if wanted.prefix else []),
-        *([f"containing {wanted.text}"] if wanted.text else []),
-        *([f"whose error contains {error}"] if error else []),
-    ]
-    noun = "dead letters" if is_of_letters else "jobs"
-    return f"{noun} {', '.join(parts)}" if parts else f"all {noun}"
-
-
-def _letter_words(wanted: letters.Filter) -> str:
-    parts = [
-        *([f"of task {wanted.task}"] if wanted.task else []),
-        *([f"in queue {wanted.queue}"] if wanted.queue else []),
-        *([f"whose error contains {wanted.error}"] if wanted.error else []),
-        *([f"since {_moment(wanted.since)}"] if wanted.since else []),
-        *([f"until {_moment(wanted.until)}"] if wanted.until else []),
-    ]
-    return f"dead letters {', '.join(parts)}" if parts else "all dead letters"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _jobs(ids: Sequence[str]) -> str:
-    return _many(ids, "job")
-
-
-def _many(ids: Sequence[str], noun: str) -> str:
-    named = ", ".join(ids[:_NAMED])
-    if len(ids) == 1:
-        return f"{noun} {named}"
-    return f"{len(ids):,} {noun}s: {named}{', …' if len(ids) > _NAMED else ''}"

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..brokers import due_now_of, features, moving_of
 from ..brokers.technology import DUE_NOW, MOVE
-from ..client.bulk import MOVABLE, Action, BulkAction, Done, move_of, resent
+from ..client.bulk import MOVABLE, Action, BulkAction, move_of
+from ..client.done import Done
+from ..client.resending import resent
 from ..errors import AiotaskError, ConfigError, SealError
 from ..history.resultdb import ResultDB
 from ..inspector import JobFilter, WorkerInfo
@@ -16,6 +18,7 @@ from ..job import RESULT_TTL, Job, decode_job
 from ..job import ids as new_ids
 from ..wire.seal import Sealer
 from .connection import Connection, Place, inspectors
+from .ended import EndedJobs, OfHistory
 from .likely import likely
 
 __all__ = ["MOST_COUNTED", "Action", "Bulk", "Done", "move_ids", "resend_ids", "run_ids_now", "told_if_unserved"]
@@ -29,13 +32,31 @@ class Bulk:
 
     Args:
         to: the queue to which jobs are moved.
-        error: text that stands in the error of a dead letter that is sent again.
+        error: text that stands in the error of a job that is sent again.
+        of_history: the jobs of the history that are sent again; None: dead letters are.
+
+    Raises:
+        ConfigError: an app cannot do it, or no job that the filter matches can be its subject.
     """
 
     def __init__(
-        self, action: Action, wanted: JobFilter, opened: Sequence[Connection], to: str = "", error: str = ""
+        self,
+        action: Action,
+        wanted: JobFilter,
+        opened: Sequence[Connection],
+        to: str = "",
+        error: str = "",
+        of_history: OfHistory | None = None,
     ) -> None:
-        self._actions = [(each.name, _action_on(each, action, wanted, to, error)) for each in opened]
+        self._actions = [
+            (
+                each.name,
+                EndedJobs(each, wanted, error, of_history)
+                if of_history
+                else _action_on(each, action, wanted, to, error),
+            )
+            for each in opened
+        ]
         #: With how many jobs of each app it was done so far.
         self.by_app: Counter[str] = Counter()
 

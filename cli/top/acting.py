@@ -13,7 +13,7 @@ from aiotask.ops.views.fields import Fields, Said
 from aiotask.ops.views.runs import Running
 from aiotask.ops.visitors import Verb
 
-from .deeds import BULK, KIND_OF, TO, Blank, Deed, bulk_deed, deed_of
+from .deeds import BULK, TO, Blank, Deed, bulk_deed, deed_of, kind_of
 from .details import stack_page
 from .dialogs import Ask, Fill
 from .page import Row, Where
@@ -69,7 +69,7 @@ class Acting:
         top = self._top
         if top.where.view == BULK_VIEW and key == "C":
             return self._begin(self._stop())
-        if top.view.is_all and (verb := BULK[KIND_OF[top.where.view]].get(key)) is not None:
+        if top.view.is_all and (verb := BULK[kind_of(top.where)].get(key)) is not None:
             return None if self._refuse() else self._press_all(verb)
         row: Row | None
         if key == "A" and top.page.is_all_paused is not None:
@@ -114,8 +114,8 @@ class Acting:
     async def _ask_bulk(self, verb: Verb, more: Mapping[str, str]) -> None:
         where = self._top.where
         look = await self._top.session.look(where)
-        status = {"status": "running"} if where.view == "running" else {}
-        look = replace(look, given={**look.given, **status, **more})
+        own = {"running": {"status": "running"}, "history": {"of": "history"}}.get(where.view, {})
+        look = replace(look, given={**look.given, **own, **more})
         found = await views.new_bulk(look, verb)
         if not found["number"]:
             return self._top.say(False, f"Nothing matches: {found['subject']}.")

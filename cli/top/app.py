@@ -18,7 +18,7 @@ from aiotask.errors import AiotaskError, BrokerError
 
 from . import bars
 from .acting import BULK_VIEW, Acting
-from .deeds import KIND_OF
+from .deeds import all_words, kind_of
 from .dialogs import Keys
 from .page import Page, Row, Where, paragraph
 from .session import Session
@@ -206,8 +206,7 @@ class Top(App[None]):
             ok, words, _ = self._sentence
             return _wrapped(words, width, "green" if ok else "bold red")
         if self.view.is_all:
-            what = {"jobs": "unfinished jobs", "running": "running jobs"}.get(self.where.view, "dead letters")
-            words = f"All {what} that match are selected, on every page. * ends that."
+            words = f"All {all_words(self.where)} that match are selected, on every page. * ends that."
             return _wrapped(words, width, "yellow")
         return Text("")
 
@@ -349,12 +348,11 @@ class Top(App[None]):
             self.say(False, "Jobs and dead letters can be selected; this row is none.")
 
     def _select_all(self) -> None:
-        if self.where.view not in KIND_OF or self.where.name:
-            return self.say(False, "* selects all that match in the lists of jobs, running jobs and dead letters.")
-        given = self.where.given
-        if given.get("since") or given.get("until"):
-            return self.say(False, "Jobs that were found by time have ended, and cannot be acted on as a whole.")
-        if given.get("key"):
+        if not kind_of(self.where):
+            return self.say(
+                False, "* selects all that match in the lists of jobs, running jobs, dead letters and the history."
+            )
+        if self.where.given.get("key"):
             return self.say(False, "Jobs that were found by their key are few: x selects each of them.")
         self.view.is_all = not self.view.is_all
         self.view.selected.clear()

@@ -12,7 +12,7 @@ from aiotask.ops.views.marks import word_of
 from aiotask.ops.views.words import clean, duration
 from aiotask.ops.visitors import Verb
 
-from .deeds import BULK, KIND_OF, keys_of
+from .deeds import BULK, keys_of, kind_of
 from .page import Page, Row, Where, cell
 from .session import Session
 from .views import VIEWS
@@ -75,8 +75,8 @@ def _tabs(current: str, width: int) -> Text:
 
 def _acts(row: Row | None, page: Page, where: Where, is_all: bool) -> dict[str, tuple[Verb, str]]:
     """Keys that act: on all that match where these are selected, else on the row and on what the page is about."""
-    if is_all and where.view in KIND_OF:
-        return {key: (verb, word_of(verb)) for key, verb in BULK[KIND_OF[where.view]].items()}
+    if is_all and (kind := kind_of(where)):
+        return {key: (verb, word_of(verb)) for key, verb in BULK[kind].items()}
     return keys_of(page.subject) | keys_of(row)
 
 
@@ -97,7 +97,7 @@ def foot(row: Row | None, page: Page, where: Where, is_later: bool, is_all: bool
         *([("<", "page before")] if is_later else []),
         *([("enter", "open")] if row is not None and row.to is not None else []),
         *([("x", "select")] if row is not None and row.kind in ("job", "letter") and not where.name else []),
-        *([("*", "all")] if where.view in KIND_OF and not where.name and not is_all else []),
+        *([("*", "all")] if kind_of(where) and not is_all else []),
         *([("f", "filter")] if view is not None and view.filters and not where.name else []),
         *([("←→", name)] if name else []),
         *([("o", page.other_order)] if page.other_order else []),

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aiotask.job import Status
+from aiotask.job import FINAL, Status
 from aiotask.ops.views.acts import TYPED
 from aiotask.ops.views.fields import Fields
 from aiotask.ops.views.marks import QUESTIONS
 from aiotask.ops.views.words import clean, count
 from aiotask.ops.visitors import Verb
 
-from .page import Row
+from .page import Row, Where
 
-__all__ = ["BULK", "KIND_OF", "TO", "Blank", "Deed", "bulk_deed", "deed_of", "keys_of"]
+__all__ = ["BULK", "TO", "Blank", "Deed", "all_words", "bulk_deed", "deed_of", "keys_of", "kind_of"]
 
 #: Ids that a question names at most.
 _NAMED = 3
@@ -99,9 +99,11 @@ _BLANKS = {
 BULK = {
     "job": {"C": Verb.CANCEL, "N": Verb.RUN_NOW, "S": Verb.RESEND, "M": Verb.MOVE},
     "letter": {"R": Verb.REPLAY, "S": Verb.RESEND, "D": Verb.DISCARD},
+    "ended job": {"S": Verb.RESEND},
 }
-#: What the rows are in the lists in which all that match can be selected.
-KIND_OF = {"jobs": "job", "running": "job", "dead": "letter"}
+#: What the rows are in the lists in which all that match can be selected, and what they are called then.
+_KIND_OF = {"jobs": "job", "running": "job", "dead": "letter", "history": "ended job"}
+_WORDS = {"job": "unfinished jobs", "letter": "dead letters", "ended job": "jobs that have ended"}
 
 #: The statuses of jobs to which a key does something; a key that is not here does it to every job.
 _STATUSES = {
@@ -110,6 +112,20 @@ _STATUSES = {
     "N": {Status.SCHEDULED, Status.RETRYING},
     "T": {Status.RUNNING},
 }
+
+
+def kind_of(where: Where) -> str:
+    """What the rows of a list are in which all that match can be selected; empty: in this one they cannot."""
+    if where.name:
+        return ""
+    given = where.given
+    is_ended = given.get("since") or given.get("until") or given.get("status", "").upper() in FINAL
+    return "ended job" if where.view == "jobs" and is_ended else _KIND_OF.get(where.view, "")
+
+
+def all_words(where: Where) -> str:
+    """What all that match are called in a list in which they can be selected."""
+    return "running jobs" if where.view == "running" else _WORDS[kind_of(where)]
 
 
 def _keys(row: Row) -> dict[str, _Key]:

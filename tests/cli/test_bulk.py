@@ -175,6 +175,6 @@ async def test_a_text_and_an_error_choose_what_is_acted_on(own_server: PrivateSe
     assert len(letters) == 3
     assert asked("jobs", "resend", "--error", "no such error", "--yes", url=url)["matched"] == 0
     said = run("jobs", "resend", "--error", "no such error", "--yes", "--url", url).stdout
-    assert "a task without retries leaves none" in said and "xargs aiotask jobs resend" in said
+    assert "a task without retries leaves none" in said and "aiotask jobs resend --status failed" in said
     assert asked("jobs", "resend", "--error", "workerlost", "--text", "other", "--yes", url=url)["done"] == 1
     assert asked("jobs", "resend", "--error", "workerlost", "--yes", url=url)["done"] == 2

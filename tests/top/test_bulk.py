@@ -178,6 +178,27 @@ async def test_dead_letters_are_chosen_by_their_error(shop: Shop, own_server: Pr
     ]
 
 
+async def test_all_ended_jobs_that_match_are_sent_again(populated: Populated) -> None:
+    async with screen(populated.place, populated.settings, (120, 40)) as top:
+        await top.go("h", "shop:fail")
+        await filter_by(top, "", "shop:fail")
+        await top.shows("Only: task shop:fail")
+        await top.press("*")
+        text = await top.shows("All jobs that have ended that match are selected", "S send again", "* none")
+        assert "C cancel" not in text and "M move" not in text
+        await top.press("S")
+        await top.shows("Send again jobs of the history of task shop:fail?", "1 match now.")
+        await top.press("y")
+        await top.shows("■ done", "1 of 1")
+        await top.go("j", "Jobs")
+        await filter_by(top, "", "shop:login", "", "", "1d")
+        await top.shows("Only: ", "since 1d")
+        await top.press("*", "S")
+        await top.shows("Send again jobs of the history of task shop:login, since ", "1 match now.")
+        await top.press("escape")
+    assert await is_noted(populated, "resend", 1, "jobs of the history of task shop:fail")
+
+
 async def test_a_task_is_compared_before_and_after_a_deploy(populated: Populated) -> None:
     await deploy(populated.app, "shop:add", "v<2>")
     async with screen(populated.place, populated.settings, (80, 60)) as top:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from aiotask.ops.visitors import Verb
 
 from ..cli.shop import Shop, give_up
 from ..helpers import wait_until_async
-from .site import Populated, as_visitor, read, site
+from .site import Populated, Reader, as_visitor, read, site
 
 
 async def act(client: httpx.AsyncClient, verb: str, **form: Any) -> str:
@@ -238,6 +239,33 @@ async def test_an_action_on_all_that_match_is_about_what_was_asked_and_no_more(o
                 return len(await inspector.jobs(limit=10)) == 2
 
         await wait_until_async(are_there, description="both were sent again")
+
+
+async def test_all_ended_jobs_that_match_are_sent_again(populated: Populated) -> None:
+    async with site(populated.place, settings=populated.settings) as client:
+
+        async def confirm(path: str) -> Reader:
+            [link] = re.findall(r'href="(/bulk[?]verb=resend[^"]*)"', (await client.get(path)).text)
+            return read((await client.get(link.replace("&amp;", "&"))).text)
+
+        for path, subject in (
+            ("/jobs?status=success&task=shop:add", "jobs of the history with status SUCCESS, of task shop:add"),
+            ("/history?q=leek&since=1d", "jobs of the history containing leek, since "),
+        ):
+            page = await confirm(path)
+            assert f"Send again {subject}" in page.text and "1 match now" in page.text, page.text
+            fields = {tag["name"]: tag["value"] for name, tag in page.tags if name == "input" and "value" in tag}
+            progress = (await client.post("/do/resend", data=fields)).headers["location"]
+
+            async def is_over(progress: str = progress) -> bool:
+                return "1 of 1" in read((await client.get(progress)).text).text
+
+            await wait_until_async(is_over, description="it is sent again")
+        page = await confirm("/history")
+        assert "Send again all jobs of the history" in page.text and "Type all to confirm" in page.text
+        for typed in ("", "al"):
+            answer = await client.post("/do/resend", data={"on": "filter", "of": "history", "typed": typed})
+            assert answer.status_code == 400 and "without a filter this is about every job" in answer.text
 
 
 @pytest.mark.parametrize("verb", ["cancel", "purge", "run_now", "resend", "replay", "discard"])

@@ -14,13 +14,15 @@ from .. import letters
 from ..actions import LETTER_PERMISSIONS, PERMISSIONS
 from ..ask import Answers
 from ..bulk import MOST_COUNTED, Done
+from ..ended import OfHistory
 from ..limits import numbers_of
 from ..visitors import Verb
 from .fields import Fields, Said
+from .finished import FINISHED, moment_in
 from .look import Look, NotFound, status_named
 from .runs import Progress, Running, Runs, new_id
 
-__all__ = ["TYPED", "act", "stop"]
+__all__ = ["TYPED", "act", "of_history_in", "stop"]
 
 #: What an action gives: a sentence, a bulk action that has begun, or the stacks of hosts.
 Outcome = Said | Running | Answers
@@ -178,13 +180,30 @@ def filter_in(get: Callable[[str], str]) -> JobFilter:
     return JobFilter(status_named(get("status")), queue, task, get("prefix"), get("q"))
 
 
+def of_history_in(get: Callable[[str], str], db: str | None) -> OfHistory | None:
+    """The jobs of the history that are sent again, as fields say: by when they ended, a status of finished jobs, or the
+    field ``of``; None: dead letters are.
+
+    Args:
+        db: the history file.
+
+    Raises:
+        ConfigError: there is no such status or moment.
+    """
+    found = OfHistory(db, moment_in(get("since")), moment_in(get("until")))
+    is_meant = get("of") == "history" or status_named(get("status")) in FINISHED or not found.is_open
+    return found if is_meant else None
+
+
 async def _all_that_match(look: Look, runs: Runs, verb: Verb, fields: Fields) -> Running:
     wanted = filter_in(fields.get)
     error = fields.get("error") if verb is Verb.RESEND else ""
-    if wanted == JobFilter() and not error and fields.get("typed") != "all":
+    of_history = of_history_in(fields.get, look.result_db) if verb is Verb.RESEND else None
+    is_open = wanted == JobFilter() and not error and (of_history is None or of_history.is_open)
+    if is_open and fields.get("typed") != "all":
         raise ConfigError('Nothing was done: without a filter this is about every job. Type "all" to confirm.')
     _refuse_more(runs)
-    chosen = _BULK[verb], wanted, fields.get("to") if verb is Verb.MOVE else "", error
+    chosen = _BULK[verb], wanted, fields.get("to") if verb is Verb.MOVE else "", error, of_history
     async with look.actions.matching(*chosen) as found:
         number, subject = await found.count(), found.subject
 

@@ -9,7 +9,7 @@ from .. import letters
 from ..actions import LETTER_PERMISSIONS, PERMISSIONS
 from ..bulk import MOST_COUNTED
 from ..visitors import Verb
-from .acts import TYPED
+from .acts import TYPED, of_history_in
 from .look import Look, NotFound
 from .marks import word_of
 
@@ -41,12 +41,17 @@ async def new_bulk(look: Look, name: str) -> dict[str, Any]:
         jobs = JobFilter(status, fields["queue"] or None, fields["task"] or None, fields["prefix"], fields["q"])
         if verb is Verb.MOVE:
             fields["to"] = look.asked("to")
+        of_history = None
         if verb is not Verb.RESEND:
             fields["error"] = ""
-        chosen = _ACTIONS[verb], jobs, fields.get("to", ""), fields["error"]
+        elif of_history := of_history_in(look.asked, look.result_db):
+            fields["of"] = "history"
+            # What is asked for as an age is the same moment when it is done.
+            fields |= {name: repr(at) for name in ("since", "until") if (at := getattr(of_history, name)) is not None}
+        chosen = _ACTIONS[verb], jobs, fields.get("to", ""), fields["error"], of_history
         async with look.actions.matching(*chosen) as matching:
             number, subject, of_graphs = await matching.count(), matching.subject, 0
-        is_open = jobs == JobFilter() and not fields["error"]
+        is_open = jobs == JobFilter() and not fields["error"] and (of_history is None or of_history.is_open)
         fields["status"] = status.value.lower() if status else ""
     else:
         raise NotFound(f"{verb.replace('_', ' ').capitalize()} is no bulk action.")
