@@ -48,6 +48,7 @@ def show_one(job: dict[str, Any]) -> None:
 def _shown(key: str, value: Any) -> str:
     """A field of a job as text."""
     from aiotask.log.events import in_words
+    from aiotask.ops.views.words import count
 
     if key.endswith("_at"):
         return f"{_moment(value)} ({ago(value)})"
@@ -61,8 +62,8 @@ def _shown(key: str, value: Any) -> str:
         case "needs":
             return "the end of a pause" if value.startswith("pause:") else plain(value)
         case "progress":
-            of = "" if value["total"] is None else f" of {value['total']:,g}"
-            return plain(f"{value['current']:,g}{of} {value['message']}".rstrip(), 500)
+            of = "" if value["total"] is None else f" of {count(value['total'])}"
+            return plain(f"{count(value['current'])}{of} {value['message']}".rstrip(), 500)
         case "checkpoint":
             when = f"{_moment(value['at'])} ({ago(value['at'])}), " if value["at"] else ""
             return f"{when}{value['bytes']:,} bytes"

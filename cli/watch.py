@@ -67,11 +67,13 @@ async def _follow(id: str, place: object, as_json: bool) -> View:
 
 def _line(view: View, width: int) -> str:
     """A line that fits: the task is shortened, then the message."""
+    from aiotask.ops.views.words import count
+
     progress = view.shown
     parts = [coloured(f"{view.status}")]
     room = width - len(view.status) - 1
     if progress is not None:
-        numbers = f"{progress.current:,g}" + ("" if progress.total is None else f"/{progress.total:,g}")
+        numbers = count(progress.current) + ("" if progress.total is None else f"/{count(progress.total)}")
         if (fraction := progress.fraction) is not None:
             done = round(fraction * _BAR)
             parts.append(f"[green]{'━' * done}[/green][dim]{'━' * (_BAR - done)}[/dim] {fraction:4.0%}")

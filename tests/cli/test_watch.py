@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from aiotask import App
@@ -27,10 +29,13 @@ GATE = Path(os.environ["TEST_FOLDER"]) / "gate"
 
 @app.task(timeout=600)
 async def resize(count: int) -> int:
-    for number in range(1, count + 1):
+    # Until the gate opens.
+    number = 0
+    while not GATE.exists():
+        number += 1
         current_job().progress(number, count, "resizing")
         await asyncio.sleep(0.05)
-    return count
+    return number
 
 
 @app.task
@@ -59,17 +64,26 @@ def test_a_job_and_a_graph_are_watched_to_their_ends(
     env = {"TEST_APP": app_name, "TEST_FOLDER": str(tmp_path)}
     workers.start("shop", concurrency=1, app_dir=tmp_path, env=env)
     app = App(app_name, url=redis_url)
-    where = ("--url", redis_url, "--name", app_name)
+    where, gate = ("--url", redis_url, "--name", app_name), tmp_path / "gate"
     resize, twice, fail = (app.named(f"shop:{name}") for name in ("resize", "twice", "fail"))
 
-    result = resize.apply_async(40)
+    result = resize.apply_async(1_000_000)
     result.blocking.sent()
-    said = invoke("watch", result.id, "--json", *where)
-    views = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
-    assert said.exit_code == 0
+    views = []
+    with subprocess.Popen(
+        [sys.executable, "-m", "aiotask_cli", "watch", result.id, "--json", *where], stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        for line in watching.stdout:
+            views.append(json.loads(line))
+            if len({view["current"] for view in views} - {None}) > 2:
+                # However late the watcher began: the job ends once its progress was seen.
+                gate.touch()
+    assert watching.returncode == 0
     assert views[-1]["status"] == "SUCCESS"
     reported = [view["current"] for view in views if view["current"] is not None]
-    assert reported == sorted(reported) and len(set(reported)) > 1
+    assert reported == sorted(reported)
+    gate.unlink()
 
     graph = twice.s(twice.s(3).cast).apply_async()
     graph.blocking.sent()
@@ -84,13 +98,13 @@ def test_a_job_and_a_graph_are_watched_to_their_ends(
 
     assert invoke("watch", "unknown", *where).exit_code != 0
 
-    long = resize.apply_async(2_000)
+    long = resize.apply_async(1_000_000)
     long.blocking.sent()
     shown = wait_until(
         lambda: json.loads(invoke("job", long.id, "--json", *where).stdout).get("progress"), description="progress"
     )
-    assert (shown["total"], shown["message"]) == (2_000, "resizing") and shown["current"] >= 1
-    assert " of 2,000 resizing" in invoke("job", long.id, *where).stdout
+    assert (shown["total"], shown["message"]) == (1_000_000, "resizing") and shown["current"] >= 1
+    assert " of 1,000,000 resizing" in invoke("job", long.id, *where).stdout
     shown = wait_until(
         lambda: (found := json.loads(invoke("job", long.id, "--json", *where).stdout)).get("started_at") and found,
         description="its host has reported it",
@@ -133,5 +147,11 @@ def test_a_line_fits_on_a_terminal() -> None:
         view = View("shop", "id", "shop.tasks:a_task_with_a_long_name_" + "x" * 60, "RUNNING", progress)
         for width in (60, 80, 120):
             assert Text.from_markup(_line(view, width)).cell_len <= width
-    assert "3/10" in _line(View("shop", "id", "shop:resize", "RUNNING", Progress(3, 10, "resizing")), 80)
+    for current, total, shown in (
+        (3, 10, "3/10"),
+        (0.5, 1.25, "0.5/1.25"),
+        (1_234_567, 2_000_000, "1,234,567/2,000,000"),
+        (123_456.25, 1e300, "123,456.2/1e+300"),
+    ):
+        assert shown in _line(View("shop", "id", "shop:resize", "RUNNING", Progress(current, total, "resizing")), 80)
     assert "resizing" in _line(View("shop", "id", "shop:resize", "RUNNING", Progress(3, 10, "resizing")), 80)

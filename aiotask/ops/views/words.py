@@ -29,6 +29,8 @@ __all__ = [
 
 #: Characters of a text in a view, and of a long one such as a traceback.
 SHORT, LONG = 300, 20_000
+#: Floats from here on are shown by their power of ten; and from here on, only their tenths are.
+_MOST_EXACT, _TENTHS = 1e15, 1e5
 
 
 class Long(str):
@@ -49,8 +51,12 @@ def clean(text: str) -> str:
 
 
 def count(number: Any) -> str:
-    """``1,204``."""
-    return f"{number:,}" if isinstance(number, int) else f"{number:,g}" if isinstance(number, float) else str(number)
+    """``1,204``; whole numbers with all their digits, up to 15 of them."""
+    if not isinstance(number, float):
+        return f"{number:,}" if isinstance(number, int) else str(number)
+    if abs(number) >= _MOST_EXACT:
+        return f"{number:,g}"
+    return f"{number:,.0f}" if number.is_integer() else f"{number:,.1f}" if abs(number) >= _TENTHS else f"{number:,g}"
 
 
 def duration(seconds: Any) -> str:
