@@ -35,6 +35,7 @@ from . import (
     send,
     starting,
 )
+from .databases import KINDS
 from .figure import Failed, Figure
 from .plan import Plan
 from .progress import Bars
@@ -91,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--long", type=float, default=2.0, metavar="SECONDS", help="a long job in fairness (%(default)s)"
     )
+    parser.add_argument(
+        "--databases",
+        default=",".join(KINDS).lower(),
+        metavar="NAMES",
+        help="comma separated: on which rows are measured, if they are installed (%(default)s)",
+    )
     parser.add_argument("--url", help='a server that runs; its keys of the app "bench" are deleted')
     parser.add_argument("--server", choices=("redis", "valkey"), help="kind of the private server")
     parser.add_argument(
@@ -120,6 +127,10 @@ def _arguments() -> argparse.Namespace:
     for name in arguments.only:
         if name not in MEASUREMENTS:
             parser.error(f'there is no measurement "{name}"; there are {", ".join(MEASUREMENTS)}')
+    wanted = [name.strip().lower() for name in arguments.databases.split(",")]
+    if strange := [name for name in wanted if name not in map(str.lower, KINDS)]:
+        parser.error(f'there is no database "{strange[0]}"; there are {", ".join(KINDS).lower()}')
+    arguments.databases = tuple(kind for kind in KINDS if kind.lower() in wanted)
     if arguments.jobs < 1_000 or arguments.reps < 1 or arguments.scale_max < 1_000:
         parser.error("--jobs and --scale-max take 1,000 or more, --reps 1 or more")
     if not 0.1 <= arguments.long <= 60:
@@ -143,6 +154,7 @@ def _measure(arguments: argparse.Namespace, bars: Bars) -> tuple[list[Figure], d
             plan = Plan(
                 *(server, arguments.jobs, arguments.reps, arguments.long, arguments.scale_max),
                 has_features=arguments.beside is not None,
+                databases=arguments.databases,
                 bar=bar,
                 notes=notes,
             )

@@ -10,27 +10,41 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 from .figure import Failed
 
-__all__ = ["databases"]
+__all__ = ["KINDS", "databases"]
+
+#: Kinds of databases, as they are called in figures.
+KINDS = ("SQLite", "PostgreSQL")
 
 #: Seconds that PostgreSQL may take to answer.
 _ANSWER_TIMEOUT = 60.0
 
 
 @contextlib.contextmanager
-def databases() -> Iterator[dict[str, Callable[[], str]]]:
-    """By the name of the kind, a function that returns the URL of a new, empty database; all are deleted afterwards."""
+def databases(kinds: Collection[str] = KINDS) -> Iterator[dict[str, Callable[[], str]]]:
+    """By the name of the kind, a function that returns the URL of a new, empty database; all are deleted afterwards.
+
+    Args:
+        kinds: those that are wanted; one that is not installed is left out.
+
+    Raises:
+        Failed: none of them is installed.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aiotask-bench-rows-")))
-        found: dict[str, Callable[[], str]] = {"SQLite": lambda: f"sqlite:///{folder / uuid4().hex}.db"}
-        programs = _programs()
+        found: dict[str, Callable[[], str]] = {}
+        if "SQLite" in kinds:
+            found["SQLite"] = lambda: f"sqlite:///{folder / uuid4().hex}.db"
+        programs = _programs() if "PostgreSQL" in kinds else None
         if programs is not None:
             found["PostgreSQL"] = stack.enter_context(_postgres(programs))
+        if not found:
+            raise Failed("PostgreSQL is not installed (initdb).")
         yield found
 
 

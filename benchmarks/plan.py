@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
+from .databases import KINDS
 from .feature_tasks import FeatureTasks
 from .fleet import Fleet, fleet
 from .progress import Bar
@@ -26,6 +27,8 @@ class Plan:
     long: float = 2.0
     #: The most jobs that ``scale`` lets wait.
     scale_max: int = 5_000_000
+    #: The databases on which rows are measured, if they are installed.
+    databases: tuple[str, ...] = KINDS
     bar: Bar = field(default_factory=lambda: Bar(""))
     #: Whether other tasks of the app of ``send``, ``drain``, ``roundtrip`` and ``latency`` use what plain ones do not.
     has_features: bool = False

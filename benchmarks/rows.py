@@ -36,7 +36,7 @@ _COMMITS, _UNHEARD_COMMITS = 200, 12
 #: Connections of a worker process: one that works and one that listens; one more while a run uses its session.
 _CONNECTIONS = {"idle": 2.0, "a run uses its session": 3.0}
 #: Seconds that workers may take until their connections are there.
-_CONNECT_TIMEOUT = 60.0
+_CONNECT_TIMEOUT = 120.0
 #: Seconds for which their number stands still: workers and keeper each do something once a second.
 _STEADY = 2.5
 
@@ -61,8 +61,8 @@ class Figures:
 
 async def measure(plan: Plan) -> list[Figure]:
     found = Figures()
-    with databases() as kinds, starts() as heard:
-        if "PostgreSQL" not in kinds:
+    with databases(plan.databases) as kinds, starts() as heard:
+        if "PostgreSQL" in plan.databases and "PostgreSQL" not in kinds:
             plan.notes.append("PostgreSQL is not installed (initdb): rows were measured on SQLite alone.")
         plan.bar.expect(plan.reps * (2 + 4 * len(kinds)))
         for _ in range(plan.reps):

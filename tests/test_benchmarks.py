@@ -26,12 +26,16 @@ from .postgres import programs
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_a_small_run_gives_its_figures_in_every_form(tmp_path: Path) -> None:
+def _run(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
-    command = [sys.executable, "-m", "benchmarks", "--only", "send", "--jobs", "1000", "--reps", "1"]
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def test_a_small_run_gives_its_figures_in_every_form(tmp_path: Path) -> None:
     files = ["--json", str(tmp_path / "figures.json"), "--markdown", str(tmp_path / "figures.md")]
 
-    ended = subprocess.run([*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+    ended = _run("--only", "send", "--jobs", "1000", "--reps", "1", *files)
 
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "figures.json").read_text())
@@ -51,16 +55,37 @@ def test_a_small_run_gives_its_figures_in_every_form(tmp_path: Path) -> None:
     assert "one client, flush at the end" in ended.stdout
 
 
-@pytest.mark.full_only("the small run of sends shows how benchmarks run; this one takes as long as ten files of tests")
+def test_a_small_run_of_rows_gives_the_figures_of_the_database_that_was_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    ended = _run("--only", "rows", "--databases", "sqlite", "--jobs", "1000", "--reps", "1", "--json", str(file))
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    figures = {row["name"].removeprefix("SQLite: "): row["values"] for row in json.loads(file.read_text())["figures"]}
+    assert all(len(values) == 1 for values in figures.values()), figures
+    rates = [
+        f"{name} {what}" for name in ("sync", "async") for what in ("no-op rows, 1 process", "rows over sync tasks")
+    ]
+    starts = ("commit to start of an idle row", "outbox, commit to start")
+    times = [f"{name}, {percentile}" for name in starts for percentile in ("p50", "p99")]
+    claims = ["claim of 100 rows", "claim beside 5,000 rows that have ended", "claim beside 1,250 scheduled rows too"]
+    assert sorted(figures) == sorted([*rates, *times, *claims])
+    assert all(figures[name][0] > 0 for name in [*rates, *claims]), figures
+    # A job may have started before its commit returned.
+    assert all(0 <= figures[f"{name}, p50"][0] <= figures[f"{name}, p99"][0] for name in starts), figures
+    assert "PostgreSQL" not in ended.stdout
+
+
+def test_a_database_that_is_none_is_refused() -> None:
+    ended = _run("--only", "rows", "--databases", "sqlite,oracle")
+    assert ended.returncode == 2 and 'there is no database "oracle"; there are sqlite, postgresql' in ended.stderr
+
+
+@pytest.mark.full_only("on SQLite alone it is a test of each run; PostgreSQL takes as long as ten files of tests")
 @pytest.mark.timeout(400)
 def test_a_small_run_of_rows_gives_the_figures_of_each_database_that_is_there(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
-    command = [sys.executable, "-m", "benchmarks", "--only", "rows", "--jobs", "1000", "--reps", "1"]
     file = tmp_path / "figures.json"
 
-    ended = subprocess.run(
-        [*command, "--json", str(file)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=390
-    )
+    ended = _run("--only", "rows", "--jobs", "1000", "--reps", "1", "--json", str(file), timeout=390)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     figures = {row["name"]: row["values"] for row in json.loads(file.read_text())["figures"]}
