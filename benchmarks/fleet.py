@@ -22,7 +22,7 @@ from .server import Server
 __all__ = ["Fleet", "fleet", "live_pids"]
 
 #: Seconds that workers may take to start, and to stop.
-_START_TIMEOUT, _STOP_TIMEOUT = 30.0, 30.0
+_START_TIMEOUT, _STOP_TIMEOUT = 120.0, 120.0
 
 
 class Fleet:

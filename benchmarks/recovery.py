@@ -25,7 +25,7 @@ PROCESSES = 2
 #: Kills per repetition.
 _KILLS = 4
 #: Seconds that workers may take to be in service, and a job to start or to run again.
-_RECOVERY_TIMEOUT = 30.0
+_RECOVERY_TIMEOUT = 120.0
 
 
 async def until(there: Callable[[], bool], what: str) -> None:

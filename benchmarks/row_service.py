@@ -19,7 +19,7 @@ __all__ = ["Starts", "burst", "service", "starts"]
 
 _ROOT = Path(__file__).parent.parent
 #: Seconds that workers may take to stop, and to start a job; they may have to start themselves.
-_STOP_TIMEOUT, _JOB_TIMEOUT = 30.0, 60.0
+_STOP_TIMEOUT, _JOB_TIMEOUT = 120.0, 120.0
 
 
 class Starts:

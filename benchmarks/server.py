@@ -23,7 +23,7 @@ from .tasks import NAME
 __all__ = ["Server", "kinds", "private_server"]
 
 #: Seconds that a server may take to answer.
-_ANSWER_TIMEOUT = 10.0
+_ANSWER_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ __all__ = ["measure"]
 #: Starts per repetition.
 _TRIES = 4
 #: Seconds that a worker may take to start or to leave.
-_START_TIMEOUT = 20.0
+_START_TIMEOUT = 120.0
 
 
 async def _until(server: Server, count: int) -> float:

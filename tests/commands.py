@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_command(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 100.0
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 240.0
 ) -> subprocess.CompletedProcess[str]:
     """Run ``aiotask`` with these arguments, and with nothing to read.
 

@@ -8,15 +8,17 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-__all__ = ["wait_until", "wait_until_async"]
+__all__ = ["WAIT", "wait_until", "wait_until_async"]
 
 T = TypeVar("T")
 
+#: Seconds that tests wait at most for what comes: a machine may do much else, and a timing is no assertion.
+WAIT = 120.0
 #: Seconds between two looks.
 _TICK = 0.01
 
 
-def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = 30.0) -> T:
+def wait_until(predicate: Callable[[], T], *, description: str, timeout: float = WAIT) -> T:
     """Block until the predicate is true, and return what it said; AssertionError after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
@@ -31,7 +33,7 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
 async def wait_until_async(predicate: Callable[[], Awaitable[T]], *, description: str, timeout: float = ...) -> T: ...
 @overload
 async def wait_until_async(predicate: Callable[[], T], *, description: str, timeout: float = ...) -> T: ...
-async def wait_until_async(predicate: Callable[[], Any], *, description: str, timeout: float = 30.0) -> Any:
+async def wait_until_async(predicate: Callable[[], Any], *, description: str, timeout: float = WAIT) -> Any:
     """The same for a running loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:

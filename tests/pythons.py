@@ -27,7 +27,7 @@ def pythons() -> dict[str, str]:
     code = "import ensurepip, sys; print('%d.%d' % sys.version_info[:2] if sys.version_info >= (3, 11) else '')"
     for path in candidates:
         try:
-            told = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+            told = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=120, check=True)
         except (OSError, subprocess.SubprocessError):
             continue  # a launcher without an interpreter behind it, or one that cannot make environments
         if version := told.stdout.strip():

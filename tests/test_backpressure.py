@@ -183,7 +183,7 @@ async def test_a_server_without_memory_refuses_what_is_new_and_is_drained(
     unwanted = double.options(priority=9).apply_async(0)
     await app.flush()
     own_server.call("CONFIG", "SET", "maxmemory", 1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         with pytest.raises(QueueFull, match="out of memory"):
             await double.apply_async(1)
     assert await unwanted.cancel() == "cancelled"

@@ -135,7 +135,7 @@ async def test_a_done_callback_is_called_when_its_job_ends(worker: None) -> None
     sent = [wants_to_know_of_its_end.apply_async(7), waits_to_be_released.apply_async()]
 
     try:
-        await wait_until_async(lambda: ended == [7], description="the callback was called", timeout=10)
+        await wait_until_async(lambda: ended == [7], description="the callback was called")
     finally:
         released.append(True)
         await asyncio.gather(*sent)

@@ -83,7 +83,7 @@ def test_a_kill_for_want_of_memory_explains_one_death_and_no_other(cgroup: Path)
             oom.tick([greedy, modest])
             return has_ended(greedy)
 
-        wait_until(is_killed, description="the kernel has killed it", timeout=10)
+        wait_until(is_killed, description="the kernel has killed it")
         assert oom.explain(greedy)
         assert not oom.explain(greedy)
         os.kill(modest, signal.SIGKILL)

@@ -25,7 +25,7 @@ from signal import Signals
 import psutil
 import pytest
 
-from .helpers import wait_until
+from .helpers import WAIT, wait_until
 
 __all__ = ["ROOT", "Supervisor", "Workers", "running_workers", "take_terminal", "worker_logs", "workers"]
 
@@ -84,7 +84,7 @@ class Supervisor:
             return [child for child in children if _lives(child)]
         return []
 
-    def wait_for_banner(self, timeout: float = 30.0) -> None:
+    def wait_for_banner(self, timeout: float = WAIT) -> None:
         """Return once workers are in service."""
 
         def there() -> bool:
@@ -106,14 +106,14 @@ class Supervisor:
     def signal(self, number: Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 60.0) -> int:
+    def wait(self, timeout: float = WAIT) -> int:
         """Its exit code, once it has ended."""
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"The supervisor did not end within {timeout:g} s:\n{self.log}") from None
 
-    def stop(self, number: Signals = Signals.SIGTERM, timeout: float = 60.0) -> int:
+    def stop(self, number: Signals = Signals.SIGTERM, timeout: float = WAIT) -> int:
         """Ask it to end; the exit code. Twice is fine."""
         if self.exit_code is None:
             self.signal(number)
@@ -123,12 +123,12 @@ class Supervisor:
         """Have every process write its stacks into the log."""
         with contextlib.suppress(AssertionError):
             self.signal(Signals.SIGUSR1)
-            wait_until(lambda: "stacks of the keeper" in self.log, description="the stacks are there", timeout=2.0)
+            wait_until(lambda: "stacks of the keeper" in self.log, description="the stacks are there", timeout=20.0)
 
     def clear(self) -> list[psutil.Process]:
         """End it by all means; the processes that it had left behind."""
         try:
-            self.stop(timeout=20.0)
+            self.stop()
         except AssertionError as error:
             known = len(self.log)
             self._show_stacks()
@@ -137,7 +137,7 @@ class Supervisor:
             _killed(self.session())
             raise AssertionError(f"{error}\n{self.log[known:]}") from None
         # A child that is ending is no child that was left.
-        _, left = psutil.wait_procs(self.session(), timeout=0 if self.exit_code == 0 else 15)
+        _, left = psutil.wait_procs(self.session(), timeout=0 if self.exit_code == 0 else 60)
         _killed(left)
         return left
 
@@ -153,7 +153,7 @@ def _killed(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    psutil.wait_procs(processes, timeout=60)
 
 
 class Workers:

@@ -24,7 +24,7 @@ __all__ = ["measure"]
 _VIEWERS = 20
 #: Of a rate: long enough for several looks of each viewer.
 _JOBS = 300_000
-_START_TIMEOUT = 30.0
+_START_TIMEOUT = 120.0
 
 
 async def measure(plan: Plan) -> list[Figure]:

@@ -41,7 +41,7 @@ def invoke(*arguments: str, env: Mapping[str, str] | None = None) -> Any:
 def run(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     """The command as a user starts it."""
     return subprocess.run(
-        [sys.executable, "-m", "aiotask_cli", *arguments], capture_output=True, text=True, timeout=100, **settings
+        [sys.executable, "-m", "aiotask_cli", *arguments], capture_output=True, text=True, timeout=240, **settings
     )
 
 

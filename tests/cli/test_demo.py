@@ -71,11 +71,11 @@ def test_a_demo_that_is_broken_off_leaves_no_child(number: signal.Signals, own_s
     )
     try:
         wait_until(
-            lambda: any(queue["running"] for queue in of_demo("queues")), description="the demo is at work", timeout=60
+            lambda: any(queue["running"] for queue in of_demo("queues")), description="the demo is at work", timeout=120
         )
         assert sys.platform != "linux" or len(_mentioning(own_server.url)) >= 4
         process.send_signal(number)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
 
         assert process.returncode == 128 + number
         assert "Traceback" not in output

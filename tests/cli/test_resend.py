@@ -47,7 +47,7 @@ class Shop:
                 return await history.count() == recorded
 
             async with self.app.worker(result_db=str(self.path), queues=["tiles", "default"]):
-                await wait_until_async(are_recorded, description="they are recorded", timeout=120)
+                await wait_until_async(are_recorded, description="they are recorded")
 
     async def resend(self, *arguments: str, code: int = 0) -> Any:
         where = ("--url", self.url, "--db", str(self.path))

@@ -37,7 +37,7 @@ async def test_jobs_without_a_limit_are_sent(here: App) -> None:
             with pytest.raises(BrokerError, match=r'host "db-7" is of an older release.*Restart the workers'):
                 await result.sent()
         for result in sent:
-            await asyncio.wait_for(result.sent(), 10)
+            await asyncio.wait_for(result.sent(), 120)
             assert await result.status() is Status.PENDING
         # All those that come later, too; and alone.
         with pytest.raises(BrokerError, match="older release"):
@@ -71,7 +71,7 @@ async def test_a_caller_that_awaits_the_value_gets_the_error(here: App, caplog: 
         await plain.apply_async(1).sent()
         for result in results:
             with pytest.raises(BrokerError, match="older release"):
-                await asyncio.wait_for(result, 10)
+                await asyncio.wait_for(result, 120)
     assert "Sending failed" not in caplog.text
 
 
@@ -92,6 +92,6 @@ async def test_a_graph_with_a_job_of_the_limit_is_refused_alone(redis_url: str, 
     async with app:
         graph = plain.s(limited.s(1).cast).apply_async()
         other = plain.s(plain.s(1).cast).apply_async()
-        await asyncio.wait_for(other.sent(), 10)
+        await asyncio.wait_for(other.sent(), 120)
         with pytest.raises(BrokerError, match="WRONGTYPE"):
-            await asyncio.wait_for(graph.sent(), 10)
+            await asyncio.wait_for(graph.sent(), 120)

@@ -47,7 +47,7 @@ def kill_all(supervisor: Supervisor) -> None:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=60)
 
 
 def has_keeper(supervisor: Supervisor) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from aiotask.sql import create_tables
 
+from ..helpers import wait_until_async
 from ..workers import Workers
 from .shop import Shop
 from .stage import RowStage
@@ -43,7 +44,13 @@ async def test_rows_and_tasks_of_an_app_run_in_one_service(both: RowStage) -> No
     both.wait(lambda: len([n for n in both.runs("task") if n > 0]) == 5, "each row has sent its job")
     assert {row.status for row in both.wait_for_end().values()} == {"SUCCESS"} and len(both.rows()) == 25
     async with app.inspector() as inspector:
-        assert {worker.incarnation for worker in await inspector.workers()} == set(_workers(both))
+
+        async def are_the_same() -> bool:
+            there = {worker.incarnation for worker in await inspector.workers()}
+            return len(there) == 2 and there == set(_workers(both))
+
+        # The second process may still be starting when the first one has done everything.
+        await wait_until_async(are_the_same, description="both are live on the server and in the database")
     assert supervisor.stop() == 0
     assert f"\n  app      {app.name}\n  broker" in supervisor.log and "\n  database" in supervisor.log
     await app.client.close()

@@ -137,7 +137,7 @@ async def test_a_schedule_that_cannot_be_declared_stops_no_other(app: App, caplo
         ran.append(current_job().id)
 
     async with app, app.worker():
-        await wait_until_async(lambda: ran, description="it has run", timeout=20)
+        await wait_until_async(lambda: ran, description="it has run")
     assert 'The schedule "broken" could not be declared' in caplog.text
 
 
@@ -155,7 +155,7 @@ async def test_a_worker_in_a_loop_declares_again_what_an_emptied_server_has_lost
         own_server.call("FLUSHALL")
         ran.clear()
         # Much sooner than the next declaration, which comes once a minute.
-        await wait_until_async(lambda: ran, description="it has run again", timeout=20)
+        await wait_until_async(lambda: ran, description="it has run again")
 
 
 async def test_a_schedule_is_shown_paused_resumed_and_run_at_once(app: App) -> None:

@@ -23,7 +23,7 @@ def test_an_emptied_server_knows_the_schedules_again_within_seconds(
     own_server.call("FLUSHALL")
 
     # Much sooner than the next declaration, which comes once a minute.
-    wait_until(place.more(2), description="it runs again", timeout=20)
+    wait_until(place.more(2), description="it runs again")
     assert place.names() == {"ticking:tick", "ticking:tock"}
 
 

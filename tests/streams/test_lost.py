@@ -52,5 +52,5 @@ async def test_a_generator_ends_when_the_server_was_emptied(
             async for _ in items:
                 pass
 
-        await wait_until_async((tmp_path / "closed").exists, description="the generator's finally runs", timeout=15)
+        await wait_until_async((tmp_path / "closed").exists, description="the generator's finally runs")
         await app.client.close()
