@@ -125,10 +125,10 @@ class Supervisor:
             self.signal(Signals.SIGUSR1)
             wait_until(lambda: "stacks of the keeper" in self.log, description="the stacks are there", timeout=20.0)
 
-    def clear(self) -> list[psutil.Process]:
+    def clear(self, timeout: float = WAIT) -> list[psutil.Process]:
         """End it by all means; the processes that it had left behind."""
         try:
-            self.stop()
+            self.stop(timeout=timeout)
         except AssertionError as error:
             known = len(self.log)
             self._show_stacks()

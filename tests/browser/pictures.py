@@ -310,7 +310,7 @@ def main() -> None:
         for each in workers.all:
             # One of them runs a job that does not end.
             with contextlib.suppress(AssertionError):
-                each.clear()
+                each.clear(timeout=20.0)
         server.remove()
         shutil.rmtree(scratch, ignore_errors=True)
 
