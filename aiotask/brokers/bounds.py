@@ -12,6 +12,7 @@ __all__ = [
     "HISTORY_ROWS",
     "KEY_TOLD",
     "LOST_HOSTS",
+    "OBEYED_TTL",
     "OUTBOX_CLIENT",
     "OUTBOX_TTL",
     "REFUSALS",
@@ -52,3 +53,5 @@ BAD_GRAPH_TTL = 86_400.0
 KEY_TOLD = 60.0
 #: Seconds after which code that has declared a schedule, and declares it once a minute, counts as gone.
 DECLARER_TTL = 600.0
+#: Seconds after the last word of a worker about the pauses that it obeys for which these words are kept.
+OBEYED_TTL = 60.0

@@ -149,6 +149,7 @@ from ..bounds import (
     DECLARER_TTL,
     HISTORY_ROWS,
     LOST_HOSTS,
+    OBEYED_TTL,
     OUTBOX_CLIENT,
     OUTBOX_TTL,
     REFUSED_TTL,
@@ -267,6 +268,8 @@ CONSTANTS: dict[str, str | int] = {
     "BAD_GRAPH_TTL": round(BAD_GRAPH_TTL),
     "GRAPH_NET": GRAPH_NET,
     "DECLARER_TTL": round(DECLARER_TTL),
+    # Milliseconds.
+    "OBEYED_TTL": round(OBEYED_TTL * 1000),
 }
 
 
