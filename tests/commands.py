@@ -41,6 +41,7 @@ class Command:
         streams: standard input, output and error.
         env: all variables.
         session: whether it leads a session of its own.
+        loaded: modules that are loaded, too.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Command:
         env: Mapping[str, str],
         cwd: Path,
         session: bool = False,
+        loaded: tuple[str, ...] = (),
     ) -> None:
         self.args = ["aiotask", *arguments]
         self.returncode: int | None = None
@@ -59,7 +61,7 @@ class Command:
         self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             given = [*(stream.fileno() for stream in streams), theirs.fileno()]
-            socket.send_fds(_loaded(what), [json.dumps(request).encode()], given)
+            socket.send_fds(_loaded(what, loaded), [json.dumps(request).encode()], given)
         self.pid = int(self._answers.recv(100))
 
     def poll(self) -> int | None:
@@ -137,14 +139,17 @@ def _prepared_env(what: str) -> dict[str, str]:
 
 
 @functools.cache
-def _loaded(what: str) -> socket.socket:
+def _loaded(what: str, modules: tuple[str, ...]) -> socket.socket:
     """The line to a process that has loaded the code, and ends when nobody holds this line any more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # -P: workers find no module beside the program.
     options = ["-P"] if what == "workers" else []
     with theirs:
         started = subprocess.Popen(
-            [sys.executable, *options, str(ROOT / "tests/prepared.py"), what, str(theirs.fileno()), _PADDING],
+            [
+                *(sys.executable, *options, str(ROOT / "tests/prepared.py")),
+                *(what, ",".join(modules), str(theirs.fileno()), _PADDING),
+            ],
             stdin=subprocess.DEVNULL,
             env=_prepared_env(what),
             cwd=ROOT,

@@ -1,7 +1,7 @@
 """The process that ``tests.commands`` forks commands from: the code of the command is loaded, and nothing has run.
 
-Its arguments are what it is to load and a descriptor of a socket. Each message there is one command, and brings the
-streams of the command and a socket, which gets its process ID and then its exit code.
+Its arguments are what it is to load, further modules, and a descriptor of a socket. Each message there is one command,
+and brings the streams of the command and a socket, which gets its process ID and then its exit code.
 """
 
 from __future__ import annotations
@@ -118,11 +118,13 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    what, descriptor = sys.argv[1:3]
+    what, further, descriptor = sys.argv[1:4]
     for module in COMMANDS if what == "commands" else WORKERS:
         importlib.import_module(module)
     if what == "workers":
         importlib.import_module("aiotask.daemon.preload").import_library()
+    for module in filter(None, further.split(",")):
+        importlib.import_module(module)
     serve(socket.socket(fileno=int(descriptor)))
     if what == "workers":
         run()

@@ -43,17 +43,25 @@ class Supervisor:
 
     Args:
         command: what runs; ``aiotask ...`` is a fork of a process that has loaded the code.
+        loaded: modules that this process has loaded, too.
     """
 
-    def __init__(self, command: list[str], log: Path, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, command: list[str], log: Path, env: Mapping[str, str], folder: Path, *, loaded: tuple[str, ...] = ()
+    ) -> None:
         self.log_path = log
         self.command = command
         self._seen = 0
         self._process: Command | subprocess.Popen[bytes]
         with log.open("ab") as file, open(os.devnull, "rb") as nothing:
             if command[0] == "aiotask":
-                streams = (nothing, file, file)
-                self._process = Command("workers", tuple(command[1:]), streams, env=env, cwd=folder, session=True)
+                self._process = Command(
+                    *("workers", tuple(command[1:]), (nothing, file, file)),
+                    env=env,
+                    cwd=folder,
+                    session=True,
+                    loaded=loaded,
+                )
             else:
                 self._process = subprocess.Popen(
                     command, stdin=nothing, stdout=file, stderr=file, env=dict(env), cwd=folder, start_new_session=True
@@ -184,6 +192,7 @@ class Workers:
         app_dir: Path = ROOT,
         wait: bool = True,
         fresh: bool = False,
+        loaded: tuple[str, ...] = (),
     ) -> Supervisor:
         """Start one, and return once its workers are in service (``wait=False``: at once).
 
@@ -194,6 +203,7 @@ class Workers:
             env: variables on top of this process's own, of which the ``AIOTASK_*`` ones are left out.
             fresh: start a new Python, and do not fork one that has loaded the code of workers: for tests of what a
                 process loads, and of its memory.
+            loaded: modules that the apps import and that take long to load.
         """
         number = next(self._numbers)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
@@ -215,6 +225,7 @@ class Workers:
             self.directory / f"worker-{number}.log",
             variables,
             app_dir,
+            loaded=loaded,
         )
         self.all.append(supervisor)
         if wait:

@@ -18,6 +18,8 @@ from .shop import Shop
 
 __all__ = ["RowStage"]
 
+#: What an app with rows imports.
+DATABASES = ("aiotask.sql", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.ext.asyncio", "aiosqlite")
 FINAL = ("SUCCESS", "FAILED", "CANCELLED")
 
 
@@ -51,6 +53,7 @@ class RowStage:
                 **env,
             },
             wait=wait,
+            loaded=DATABASES,
         )
 
     # ---- rows
