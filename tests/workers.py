@@ -28,11 +28,14 @@ import pytest
 from .commands import Command, heeds
 from .helpers import wait_until
 
-__all__ = ["ROOT", "Supervisor", "Workers", "running_workers", "take_terminal", "worker_logs", "workers"]
+__all__ = ["DATABASES", "ROOT", "Supervisor", "Workers", "running_workers", "take_terminal", "worker_logs", "workers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What stands in the log when workers are in service: the last line of the banner, or all of it in a JSON log.
 BANNERS = ("\n  history  ", '"event":"banner"', '"event": "banner"')
+
+#: What an app with a database imports: for `loaded`.
+DATABASES = ("aiotask.sql", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.ext.asyncio", "aiosqlite")
 
 #: Supervisors whose log the running test may show.
 _started: list[Supervisor] = []

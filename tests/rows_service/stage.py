@@ -13,13 +13,11 @@ import sqlalchemy as sa
 from aiotask.sql import create_tables
 
 from ..helpers import wait_until
-from ..workers import Supervisor, Workers
+from ..workers import DATABASES, Supervisor, Workers
 from .shop import Shop
 
 __all__ = ["RowStage"]
 
-#: What an app with rows imports.
-DATABASES = ("aiotask.sql", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.ext.asyncio", "aiosqlite")
 FINAL = ("SUCCESS", "FAILED", "CANCELLED")
 
 
