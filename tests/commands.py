@@ -68,7 +68,10 @@ class Command:
         """Its exit code, negative for a signal; None while it runs."""
         if self.returncode is None and select.select([self._answers], [], [], 0)[0]:
             self.returncode = int(self._answers.recv(100))
-            self._answers.close()
+            with self._answers:
+                self._answers.shutdown(socket.SHUT_WR)
+                # Until its process ID is free.
+                self._answers.recv(1)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:

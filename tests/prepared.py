@@ -37,10 +37,12 @@ COMMANDS = (
 #: What `aiotask worker` imports.
 WORKERS = (
     "aiotask_cli.main",
+    "typer._adapters",
     "aiotask.daemon.supervisor",
     "aiotask.daemon.keeper_process",
     "aiotask.brokers.redis.connection",
     "aiotask.brokers.redis.technology",
+    "email.parser",
 )
 
 
@@ -67,8 +69,13 @@ def begin(request: bytes, *descriptors: int) -> None:
             os.close(descriptor)
         with socket.socket(fileno=answers) as told:
             told.send(str(child).encode())
-            _, status = os.waitpid(child, 0)
-            told.send(str(os.waitstatus_to_exitcode(status)).encode())
+            ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            told.send(str(code).encode())
+            # Its ID stays taken until that has been read, as with any child.
+            told.recv(1)
+            os.waitpid(child, 0)
         os._exit(0)
     os.close(answers)
     for number, descriptor in enumerate(streams):

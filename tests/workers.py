@@ -204,8 +204,8 @@ class Workers:
             concurrency: None leaves the option out.
             options: further ones of `aiotask worker`.
             env: variables on top of this process's own, of which the ``AIOTASK_*`` ones are left out.
-            fresh: start a new Python, and do not fork one that has loaded the code of workers: for tests of what a
-                process loads, and of its memory.
+            fresh: start a new Python, and do not fork one that has loaded the code of workers: for tests of how a
+                process begins, and of what it loads.
             loaded: modules that the apps import and that take long to load.
         """
         number = next(self._numbers)
@@ -217,7 +217,8 @@ class Workers:
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         }
-        is_forked = not fresh and heeds(variables)
+        # Memory counts from what a new Python takes.
+        is_forked = not fresh and "--max-memory-per-child" not in options and heeds(variables)
         supervisor = Supervisor(
             [
                 *(("aiotask",) if is_forked else (sys.executable, "-m", "aiotask_cli")),
