@@ -6,6 +6,7 @@ and brings the streams of the command and a socket, which gets its process ID an
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -132,6 +133,11 @@ if __name__ == "__main__":
         importlib.import_module("aiotask.daemon.preload").import_library()
     for module in filter(None, further.split(",")):
         importlib.import_module(module)
+    # The first one loads the plugins of pydantic.
+    importlib.import_module("pydantic").TypeAdapter(str)
+    gc.collect()
+    # A collection in a fork would copy all that is loaded here.
+    gc.freeze()
     serve(socket.socket(fileno=int(descriptor)))
     if what == "workers":
         run()
