@@ -106,25 +106,22 @@ def heeds(env: Mapping[str, str]) -> bool:
 
 
 def run_command(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 100.0
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 100.0, input: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``aiotask`` with these arguments, and with nothing to read.
+    """Run ``aiotask`` with these arguments.
 
     Args:
         env: all variables; None: those of this process.
         timeout: seconds.
+        input: what there is to read.
 
     Raises:
         subprocess.TimeoutExpired: it had not ended by then, and was killed.
     """
-    with (
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as errors,
-        Path(os.devnull).open("rb") as nothing,
-    ):
-        command = Command(
-            "commands", arguments, (nothing, out, errors), env=os.environ if env is None else env, cwd=cwd
-        )
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        given.write(input.encode())
+        given.seek(0)
+        command = Command("commands", arguments, (given, out, errors), env=os.environ if env is None else env, cwd=cwd)
         try:
             code = command.wait(timeout)
         except subprocess.TimeoutExpired:
