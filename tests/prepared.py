@@ -83,6 +83,7 @@ def begin(request: bytes, *descriptors: int) -> None:
         os.dup2(descriptor, number)
         os.close(descriptor)
     command = json.loads(request)
+    before = len(_python_path()) + (not sys.flags.safe_path)
     os.environ.clear()
     os.environ.update(command["env"])
     time.tzset()
@@ -90,10 +91,13 @@ def begin(request: bytes, *descriptors: int) -> None:
     os.chdir(command["cwd"])
     if command["session"]:
         os.setsid()
-    if not sys.flags.safe_path:
-        # In place of the directory of this file.
-        sys.path[:1] = [command["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    # In place of the directory of this file, and of what this process was given.
+    sys.path[:before] = [*([] if sys.flags.safe_path else [command["cwd"]]), *_python_path()]
     sys.argv = ["aiotask", *command["arguments"]]
+
+
+def _python_path() -> list[str]:
+    return [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
 
 
 class Replaced(BaseException):
