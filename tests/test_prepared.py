@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 
 from aiotask import App
 
-from .commands import run_command
+from .commands import heeds, run_command
 from .workers import Workers
 
 APP = """\
@@ -87,3 +90,32 @@ def test_a_forked_command_that_becomes_no_worker_ends_with_its_exit_code() -> No
     done = run_command("worker", "--grace", "10x")
     assert (done.returncode, done.stdout) == (2, "")
     assert '"10x" is not a duration' in done.stderr
+
+
+READ_EARLY = """
+import os
+
+read = set()
+before = os._Environ.__getitem__
+
+def noted(self, name):
+    read.add(name)
+    return before(self, name)
+
+os._Environ.__getitem__ = noted
+import aiotask_cli.main, aiotask.daemon.supervisor, aiotask.daemon.keeper_process
+from aiotask.daemon.preload import import_library
+import_library()
+print(*sorted(name for name in read if name.startswith("AIOTASK_")))
+"""
+
+
+def test_workers_are_new_where_a_variable_says_what_is_read_as_the_library_is_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", READ_EARLY], capture_output=True, text=True, timeout=60)
+    names = done.stdout.split()
+    assert done.returncode == 0 and "AIOTASK_NAME" in names, done.stderr
+    given = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
+    given |= {"PYTHONUNBUFFERED": "1", "AIOTASK_URL": "redis://127.0.0.1:1/0", "TEST_APP": "shop"}
+    assert heeds(given)
+    for name in (*names, "PYTHONHASHSEED", "LC_ALL", "PYTHONPATH"):
+        assert not heeds({**given, name: "1"}), name
