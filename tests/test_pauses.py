@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from aiotask import App, AsyncResult, ConfigError, JobExpired, Limit
 from aiotask.brokers.redis.broker import RedisBroker
 from aiotask.brokers.redis.script import script
 from aiotask.job import Status
+from aiotask.ops.connection import Place
+from aiotask.ops.pauses import change
+from aiotask.parts.pausing import pause_named
 
 from .helpers import wait_until, wait_until_async
 from .workers import ROOT, Supervisor, Workers
@@ -107,6 +111,29 @@ async def test_a_paused_queue_waits_while_others_go_on(
         assert sorted(lines(path)) == ["other", "waited-0", "waited-1", "waited-2"]
         resumed = 'Resumed: queue "default".'
         await wait_until_async(lambda: resumed in supervisor.log, description="the log says so")
+
+
+async def test_once_a_pause_returns_the_workers_obey_it(here: App, workers: Workers, app_name: str) -> None:
+    supervisor = start(workers, app_name, concurrency=2)
+    place = Place(app_name, here.url)
+    await wait_until_async(lambda: "Ready: 2" in supervisor.log, description="both workers are live")
+
+    done = await change(place, pause_named(queue="default"), resume=False)
+
+    assert done.note == ""
+    assert supervisor.log.count("Paused: ") == 2
+    async with here, here.inspector() as inspector:
+        await here.pause(task="tests.test_pauses:write")
+        assert supervisor.log.count("Paused: ") == 4
+        (one, other) = [worker.facts["pid"] for worker in await inspector.workers()]
+    for pid in (one, other):
+        os.kill(pid, Signals.SIGSTOP)
+    try:
+        late = await change(place, pause_named(queue="mail"), resume=False)
+    finally:
+        for pid in (one, other):
+            os.kill(pid, Signals.SIGCONT)
+    assert "2 worker processes have not confirmed it yet" in late.note
 
 
 async def test_what_runs_ends_and_what_has_not_started_goes_back(

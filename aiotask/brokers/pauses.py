@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import hashlib
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +14,13 @@ import msgspec
 from ..broker import Broker
 from ..errors import ConfigError
 from ..job import PAUSED_NEED
+from ..loops.delay import DoublingDelay
 
-__all__ = ["Condition", "Pause", "Pauses", "Standing", "condition_of", "pause_id", "renewed"]
+__all__ = ["Condition", "Pause", "Pauses", "Standing", "begin_pause", "condition_of", "pause_id", "renewed"]
+
+
+#: Seconds that the workers get to say that they obey a pause.
+_OBEY_TIMEOUT = 2.0
 
 
 def _is_in(value: Any, values: Any) -> bool:
@@ -143,14 +149,30 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     resumed: list[str] = []
     #: Ids of pauses whose end has begun: their limited jobs go back into their lines. Any worker goes on with it.
     resuming: list[str] = []
+    #: How often pauses had changed.
+    changes: int = 0
 
 
 class Pauses(Broker, Protocol):
     """A broker that keeps pauses."""
 
-    async def pause(self, pause: Pause) -> None:
+    async def pause(self, pause: Pause) -> int:
         """Begin a pause, or replace one of the same id, and tell every live worker. ``claim`` takes nothing of a paused
-        queue from now on."""
+        queue from now on.
+
+        Returns:
+            How often pauses have changed: a worker that has been told of so many obeys this one."""
+        ...
+
+    async def obey(self, incarnation: str, changes: int) -> None:
+        """Say that a worker obeys the pauses that it was told of when they had changed so often."""
+        ...
+
+    async def disobeying(self, id: str, changes: int) -> list[str]:
+        """The live incarnations that have not said that they obey a pause; none where it is over.
+
+        Args:
+            changes: what ``pause`` has returned."""
         ...
 
     async def resume(self, id: str, *, begun: bool = False) -> bool:
@@ -164,3 +186,21 @@ class Pauses(Broker, Protocol):
     async def pauses(self) -> Standing:
         """What is paused now."""
         ...
+
+
+async def begin_pause(broker: Pauses, pause: Pause) -> int:
+    """Begin a pause, and wait until the live workers obey it: from then on none of them starts a job of it.
+
+    Returns:
+        How many workers have not said so within 2 s, since they are blocked or have just died, or belong to an earlier
+        release. They start what they have in hand at most.
+    """
+    changes = await broker.pause(pause)
+    delay = DoublingDelay(0.002, 0.05)
+    try:
+        async with asyncio.timeout(_OBEY_TIMEOUT):
+            while await broker.disobeying(pause.id, changes):
+                await delay.wait()
+    except TimeoutError:
+        return len(await broker.disobeying(pause.id, changes))
+    return 0

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from ..brokers import features, require
-from ..brokers.pauses import Pause, Pauses, renewed
+from ..brokers.pauses import Pause, Pauses, begin_pause, renewed
 from ..brokers.technology import PAUSES
 from ..errors import ConfigError
 from ..job import is_paused_need
@@ -114,9 +114,19 @@ async def change(place: Place, pause: Pause, *, resume: bool) -> Change:
             return Change(connection.label, pause, done, "" if done else await _still_paused(connection))
         pause, stands = renewed(pause, (await broker.pauses()).pauses)
         # One that stands is written again: that ends a resume which has begun.
-        await broker.pause(pause)
-        notes = (_already(stands, pause) if stands else "", await _unknown(connection, pause))
+        late = await begin_pause(broker, pause)
+        notes = (_already(stands, pause) if stands else "", await _unknown(connection, pause), _late(late))
         return Change(connection.label, pause, True, " ".join(filter(None, notes)))
+
+
+def _late(count: int) -> str:
+    if not count:
+        return ""
+    processes, they = ("1 worker process has", "It") if count == 1 else (f"{count:,} worker processes have", "They")
+    return (
+        f"{processes} not confirmed it yet. {they} may start jobs in hand until then: aiotask workers shows those that "
+        "do not answer."
+    )
 
 
 def _already(stands: Pause, now: Pause) -> str:

@@ -42,6 +42,9 @@ class Pausing:
         Jobs of a queue wait in it, and jobs of a task are parked. It holds over deploys and restarts. What is paused
         already stays as it is, with who paused it and when; ``why`` replaces its reason.
 
+        When this returns, the live workers have said that they start no further job of it. It waits 2 s for them at
+        most: a process whose event loop is blocked starts nothing meanwhile, and obeys when it goes on.
+
         Args:
             queue: name of the queue.
             task: the task, or its name.
@@ -54,11 +57,11 @@ class Pausing:
             ConfigError: not exactly one of these is named, the condition is none, or the broker keeps no pauses.
         """
         pause = pause_named(queue=queue, task=task, where=where, everything=everything, why=why, by=by)
-        from ..brokers.pauses import renewed
+        from ..brokers.pauses import begin_pause, renewed
 
         broker = self._pauses("app.pause")
         pause, _ = renewed(pause, (await broker.pauses()).pauses)
-        await broker.pause(pause)
+        await begin_pause(broker, pause)
         return pause
 
     async def resume(self, *, queue: str = "", task: Any = "", where: str = "", everything: bool = False) -> bool:

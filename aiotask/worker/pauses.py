@@ -18,6 +18,7 @@ from ..loops.delay import BrokerDelay
 from ..wire.serializer import Serializer
 from .in_hand import InHand
 from .life import Life
+from .membership import Membership
 from .node import is_chunk
 from .run import Run
 
@@ -41,9 +42,16 @@ class Paused:
     """
 
     def __init__(
-        self, broker: Broker, life: Life, in_hand: InHand, serializer: Serializer, is_drained: Callable[[], bool]
+        self,
+        broker: Broker,
+        membership: Membership,
+        life: Life,
+        in_hand: InHand,
+        serializer: Serializer,
+        is_drained: Callable[[], bool],
     ) -> None:
         self._broker = broker
+        self._membership = membership
         self._life = life
         self._in_hand = in_hand
         self._serializer = serializer
@@ -51,6 +59,8 @@ class Paused:
         #: A broker without the verbs pauses nothing.
         self._asks = PAUSES in features(broker.url)
         self._pauses: dict[str, Pause] = {}
+        #: The incarnation that has said that it obeys, and how often pauses had changed then.
+        self._obeyed = ("", 0)
         #: Ids of pauses that were reported to stop nothing.
         self._warned: set[str] = set()
         self.is_any = False
@@ -92,14 +102,27 @@ class Paused:
             return
         broker = cast("Pauses", self._broker)
         standing = await broker.pauses()
+        now, self.resumed = {pause.id: pause for pause in standing.pauses}, standing.resumed
+        if now.keys() != self._pauses.keys():
+            await self._change(now)
+        obeyed = (self._membership.incarnation, standing.changes)
+        if now and obeyed != self._obeyed:
+            await self._say_obeyed(broker, obeyed)
         for id in standing.resuming:
             await broker.resume(id, begun=True)
-        before, now = self._pauses, {pause.id: pause for pause in standing.pauses}
-        is_new, self.resumed = now.keys() - before.keys(), standing.resumed
-        if now.keys() == before.keys():
-            return
-        self._pauses, self.is_any = now, bool(now) or self._life.drained
-        for pause in standing.pauses:
+
+    async def _say_obeyed(self, broker: Pauses, obeyed: tuple[str, int]) -> None:
+        """Whoever pauses waits for this; a server without memory may refuse it, and the pause holds all the same."""
+        try:
+            await broker.obey(*obeyed)
+            self._obeyed = obeyed
+        except BrokerError as error:
+            logger.debug("The server was not told that pauses are obeyed: %s", error)
+
+    async def _change(self, now: dict[str, Pause]) -> None:
+        before, self._pauses = self._pauses, now
+        is_new, self.is_any = now.keys() - before.keys(), bool(now) or self._life.drained
+        for pause in now.values():
             if pause.id in is_new:
                 logger.info("Paused: %s%s. This worker starts none of its jobs.", pause.what, _reason(pause))
         for id in before.keys() - now.keys():

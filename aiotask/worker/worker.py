@@ -132,7 +132,7 @@ class Worker:
             close=endings.close,
             scope=served.scope,
         )
-        paused = Paused(broker, life, in_hand, serializer, around.is_drained)
+        paused = Paused(broker, membership, life, in_hand, serializer, around.is_drained)
         admission = Admission(
             broker, registry, life, settler, seats, asyncs, syncs, sealer=jobs_sealer, serializer=serializer
         )

@@ -48,6 +48,25 @@ async def test_what_is_not_paused_cannot_be_resumed(pauses: Pauses) -> None:
     assert (await pauses.pauses()).pauses == []
 
 
+async def test_the_live_workers_that_do_not_obey_a_pause_yet_are_known(pauses: Pauses, worker: Worker) -> None:
+    first = await pauses.pause(TASK)
+    assert await pauses.disobeying(TASK.id, first) == [worker.name]
+
+    await pauses.obey(worker.name, (await pauses.pauses()).changes)
+    second = await pauses.pause(QUEUE)
+
+    assert await pauses.disobeying(TASK.id, first) == []
+    assert await pauses.disobeying(QUEUE.id, second) == [worker.name]
+    await pauses.resume(QUEUE.id)
+    assert await pauses.disobeying(QUEUE.id, second) == []
+
+
+async def test_a_dead_worker_is_not_waited_for(pauses: Pauses, worker: Worker) -> None:
+    changes = await pauses.pause(QUEUE)
+    await pauses.recover(worker.name)
+    assert await pauses.disobeying(QUEUE.id, changes) == []
+
+
 async def test_nothing_of_a_paused_queue_is_claimed(pauses: Pauses, worker: Worker) -> None:
     await send(pauses, "first", a_push("other", "mail"), "second")
     await pauses.pause(QUEUE)

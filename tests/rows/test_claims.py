@@ -199,6 +199,29 @@ async def test_a_claim_from_the_mark_on_keeps_the_order_and_forgets_no_row(
     await shop.close()
 
 
+async def test_a_table_that_a_claim_does_not_come_to_keeps_its_mark(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mark, "MANY", 5)
+    shop = Shop(postgres_url)
+    worker = await enlisted(shop, "host.1")
+    shop.fill(20)
+    assert len(await claim(worker, 10)) == 10
+    shop.add(shop.mail(id="000012"))
+    found = await worker.claim("host.1", ["mails", "thumbnails"], (), 1)
+    assert ids(found.deliveries) == ["mails/000012"]
+    reads: list[str] = []
+
+    @sa.event.listens_for(worker.database.engine, "before_cursor_execute")
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if "SKIP LOCKED" in statement:
+            reads.append(statement)
+
+    assert len(await claim(worker, 3)) == 3
+    assert any("due_at >=" in statement for statement in reads)
+    await shop.close()
+
+
 async def test_a_worker_that_was_declared_dead_hears_so_in_place_of_an_empty_claim(
     shop: Shop, worker: RowBroker, keeper: RowBroker
 ) -> None:

@@ -41,6 +41,7 @@ class Fleet(Pausing):
         return Liveness.DEAD if incarnation in self.dead_incarnations else Liveness.FORGOTTEN
 
     def declare_dead(self, incarnation: str) -> None:
+        self.obeyed.pop(incarnation, None)
         if self.live.pop(incarnation, None):
             self.dead_incarnations.add(incarnation)
 

@@ -32,11 +32,21 @@ class MemoryGraphs(MemoryInspector):
         async with self._store as store:
             return store.push_graph(client, sequence, part, room)
 
-    async def pause(self, pause: Pause) -> None:
+    async def pause(self, pause: Pause) -> int:
         async with self._store as store:
             store.paused[pause.id] = pause
             store.pauses_changed += 1
             store.notify(set(store.live), Notice(""))
+            return store.pauses_changed
+
+    async def obey(self, incarnation: str, changes: int) -> None:
+        async with self._store as store:
+            store.obeyed[incarnation] = changes
+
+    async def disobeying(self, id: str, changes: int) -> list[str]:
+        async with self._store as store:
+            is_over = id not in store.paused
+            return [] if is_over else [name for name in store.live if store.obeyed.get(name, 0) < changes]
 
     async def resume(self, id: str, *, begun: bool = False) -> bool:
         async with self._store as store:

@@ -22,6 +22,8 @@ class Pausing:
         self.paused: dict[str, Pause] = {}
         #: How often pauses have changed.
         self.pauses_changed = 0
+        #: How often pauses had changed when a live incarnation was told of those that it obeys.
+        self.obeyed: dict[str, int] = {}
 
     def is_paused(self, queue: str) -> bool:
         return "all" in self.paused or f"queue:{queue}" in self.paused
@@ -47,7 +49,8 @@ class Pausing:
             need_of(name) for name, lane in self.lanes.items() if is_parked(name) and (lane.waiting or lane.claimed)
         )
         resumed = filter(self.is_over, parked)
-        return Standing(sorted(self.paused.values(), key=lambda pause: (pause.at, pause.id)), sorted(resumed))
+        pauses = sorted(self.paused.values(), key=lambda pause: (pause.at, pause.id))
+        return Standing(pauses, sorted(resumed), changes=self.pauses_changed)
 
 
 def pause_in(need: str) -> str:

@@ -82,6 +82,8 @@ reports             hash    host -> number and time (ms) of its last report, and
 lost                hash    host that others have declared dead -> when (ms), how many  100 newer ones
                             of its jobs were given back, and its last report
 paused              hash    id of a pause -> what, who, why, when                        it is resumed
+obeyed              hash    incarnation -> how often pauses had changed when it was     60 s
+                            told of those that it obeys
 resuming            hash    ``ID@QUEUE`` of a pause that ends -> since when (Unix        all are there
                             seconds) its limited jobs go back into their lines
 schedules           hash    name -> when and by whom it was declared, its next and      it is removed
@@ -185,6 +187,7 @@ TYPES = {
             "paused",
             "paused:schedules",
             "resuming",
+            "obeyed",
             "schedules",
         ),
         "hash",
@@ -208,7 +211,7 @@ _WORDS = [
     "g nodes agenda graphs kids",
     "expiring",
     "unique once same",
-    "paused resuming stats m m10 reports lost",
+    "paused resuming obeyed stats m m10 reports lost",
     "audit refusals hides",
     "schedules fires declared declarers",
     "s reader progress follow checkpoints",

@@ -26,8 +26,14 @@ class PauseVerbs:
     #: How often pauses had changed when this object was told of them.
     _pauses_seen = b""
 
-    async def pause(self, pause: Pause) -> None:
-        await self.wire.run(script("pause"), self.prefix, pause.id, _encode(pause))
+    async def pause(self, pause: Pause) -> int:
+        return int(await self.wire.run(script("pause"), self.prefix, pause.id, _encode(pause)))
+
+    async def obey(self, incarnation: str, changes: int) -> None:
+        await self.wire.run(script("obey"), self.prefix, incarnation, changes)
+
+    async def disobeying(self, id: str, changes: int) -> list[str]:
+        return [text(name) for name in await self.wire.run(script("disobeying"), self.prefix, id, changes)]
 
     async def resume(self, id: str, *, begun: bool = False) -> bool:
         stood, more = await self.wire.run(script("resume"), self.prefix, id, "1" if begun else "", _MOVED)
@@ -40,7 +46,8 @@ class PauseVerbs:
         found = [_read(text(id), packed) for id, packed in zip(flat[::2], flat[1::2], strict=True)]
         begun = {text(mark).rpartition("@")[0] for mark in marks}
         pauses = sorted(found, key=lambda pause: (pause.at, pause.id))
-        return Standing(pauses, sorted(map(text, resumed)), sorted(begun))
+        seen = self._pauses_seen
+        return Standing(pauses, sorted(map(text, resumed)), sorted(begun), int(seen) if seen.isdigit() else 0)
 
 
 def _read(id: str, packed: bytes) -> Pause:

@@ -146,6 +146,9 @@ class Claiming:
         try:
             with self._database.one_by_one() as session:
                 for table in tables:
+                    if len(claimed) >= limit:
+                        # A table that is not asked has its mark still.
+                        break
                     self._take_singly_from(session, claimed, table, incarnation, limit, alone)
         except Exception as error:
             if not claimed:
