@@ -99,7 +99,7 @@ class Supervisor:
             return [child for child in children if _lives(child)]
         return []
 
-    def wait_for_banner(self, timeout: float = 30.0) -> None:
+    def wait_for_banner(self, timeout: float = 60.0) -> None:
         """Return once workers are in service."""
 
         def there() -> bool:
