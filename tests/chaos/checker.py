@@ -29,8 +29,8 @@ __all__ = ["examine", "forgive_the_unlucky"]
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
-#: Seconds that may pass between the look at a job's time of expiry and the first line of its run, on a busy machine.
-_START = 0.5
+#: Seconds between the look at a job's time of expiry and the first line of its run, on a busy machine.
+_BEGIN = 0.5
 _PAGE = 1000
 
 
@@ -42,6 +42,7 @@ async def examine(
     keys: Sequence[str] = (),
     undue: bool = False,
     keeps_values: bool = False,
+    begin: float = _BEGIN,
 ) -> Report:
     """Everything that is to be known of a trial, once its faults are over and its awaits have ended.
 
@@ -51,6 +52,7 @@ async def examine(
         keys: regular expressions of keys (without their prefix) that may be there besides the usual ones.
         undue: a run that follows no death is a finding too.
         keeps_values: outcomes may live for ever; the trial looks at them.
+        begin: seconds that may pass between the look at a job's time of expiry and the first line of its run.
     """
     report = Report()
     for producer in arena.producers:
@@ -58,7 +60,7 @@ async def examine(
     report.residue += await look_until_clean(arena, settle, keys, keeps_values=keeps_values)
     if stop:
         report.residue += await left_behind(arena)
-    examination = _Examination(arena, report)
+    examination = _Examination(arena, report, begin)
     examination.count()
     examination.judge_jobs()
     examination.judge_runs(undue)
@@ -81,8 +83,9 @@ def forgive_the_unlucky(arena: Arena, report: Report) -> None:
 
 
 class _Examination:
-    def __init__(self, arena: Arena, report: Report) -> None:
+    def __init__(self, arena: Arena, report: Report, begin: float) -> None:
         self.arena = arena
+        self.begin = begin
         self.report = report
         self.ledger: Ledger = arena.ledger()
         self.sent: dict[str, Sent] = {id: sent for producer in arena.producers for id, sent in producer.sent.items()}
@@ -187,7 +190,7 @@ class _Examination:
             return "" if name.rpartition(".")[2] == sent.expect.__name__ else f"ended with {name}"
         expects_token = sent.expect is TOKEN
         if isinstance(sent.expect, Within):
-            if fault := _fault_of_time(sent, sent.expect.seconds, runs):
+            if fault := _fault_of_time(sent, sent.expect.seconds, runs, self.begin):
                 return fault
             if isinstance(sent.error, JobExpired):
                 return ""
@@ -258,11 +261,11 @@ class _Examination:
             self.report.recovery.setdefault(kind, []).append(took)
 
 
-def _fault_of_time(sent: Sent, seconds: float, runs: list[Attempt]) -> str:
+def _fault_of_time(sent: Sent, seconds: float, runs: list[Attempt], begin: float) -> str:
     """What is wrong with when a job that expires ran, or expired."""
     # The seconds count from the acceptance, which the producer hears of a moment later.
     late = max((run.start - (sent.accepted_at or sent.at) - seconds for run in runs), default=0.0)
-    if late > _START:
+    if late > begin:
         return f"began {late:.2f} s after it had expired"
     if isinstance(sent.error, JobExpired) and (early := sent.at + seconds - sent.ended_at) > _TOUCH:
         return f"expired {early:.3f} s early"

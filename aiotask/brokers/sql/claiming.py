@@ -29,8 +29,12 @@ __all__ = ["Claiming"]
 
 logger = logging.getLogger("aiotask.worker")
 
-#: Seconds between two looks for suspects, and at whether this worker is live where no row tells.
-LOOK = 1.0
+#: Seconds between two looks for suspects, and at whether this worker is live where no row tells. They are one
+#: statement, so a busy worker hardly notices them.
+LOOK = 0.5
+
+#: In the place of the number of a table.
+_ME = -1
 
 #: Rows as they are claimed, with their tables.
 _Claimed = list[tuple[JobTable, Any]]
@@ -57,11 +61,11 @@ class Claiming:
         self._own = own
         self._in_hand = in_hand
         self._jobs = jobs
-        self._is_live = sa.select(own.workers.c.host).where(own.workers.c.incarnation == sa.bindparam("_me"))
         self._looked_at = -LOOK
         self._marks: dict[str, Mark] = {}
         self._turns: dict[str, Turns] = {}
         self._single: dict[str, Claims] = {}
+        self._looks: dict[tuple[str, ...], sa.CompoundSelect[Any]] = {}
         #: Why the last claim has left out a table.
         self._failed: Exception | None = None
         #: Whether the last claim found nothing.
@@ -233,14 +237,29 @@ class Claiming:
 
     def _look(self, connection: sa.Connection, incarnation: str, tables: Sequence[JobTable]) -> tuple[Liveness, bool]:
         """Whether this worker is live, and whether it is its turn to run suspects that wait."""
-        if connection.execute(self._is_live, {"_me": incarnation}).first() is None:
+        # In one order, whichever is first in turn: a statement for each order would be too many.
+        tables = sorted(tables, key=lambda table: table.prefix)
+        found = {row.number: tuple(row) for row in connection.execute(self._look_over(tables), {"_me": incarnation})}
+        if found.pop(_ME, None) is None:
             known = connection.execute(sa.select(self._own.hosts.c.host).limit(1)).first()
             return (Liveness.FORGOTTEN if known is None else Liveness.DEAD), False
-        found = [(table, connection.execute(table.suspects).first()) for table in tables]
-        waiting = [(table, tuple(row)) for table, row in found if row is not None]
+        waiting = [(tables[number], suspect) for number, suspect in found.items()]
         # Looked for in each claim while there are some: they would wait as long as there are other jobs.
         self._looked_at = -LOOK if waiting else time.monotonic()
         return Liveness.LIVE, any([self._is_its_turn(connection, incarnation, *each) for each in waiting])
+
+    def _look_over(self, tables: Sequence[JobTable]) -> sa.CompoundSelect[Any]:
+        """One row if this worker is live, with the number ``_ME``, and for each table with suspects its number and one
+        of them."""
+        names = tuple(table.prefix for table in tables)
+        if names not in self._looks:
+            me = self._own.workers.c.incarnation
+            look = [sa.select(sa.literal(_ME).label("number"), me, sa.literal(0)).where(me == sa.bindparam("_me"))]
+            for number, table in enumerate(tables):
+                key, claims = table.suspects.subquery(f"suspect_{number}").c
+                look.append(sa.select(sa.literal(number), sa.cast(key, sa.String), claims))
+            self._looks[names] = sa.union_all(*look)
+        return self._looks[names]
 
     def _is_its_turn(
         self, connection: sa.Connection, incarnation: str, table: JobTable, suspect: tuple[Any, ...]

@@ -9,7 +9,7 @@ from random import Random
 from aiotask.errors import JobExpired
 
 from ..arena import Arena
-from ..checker import examine
+from ..checker import examine, forgive_the_unlucky
 from ..faults.kills import workers_die
 from ..faults.storm import Storm
 from ..features import send_features
@@ -53,6 +53,7 @@ async def client_kill(arena: Arena, tier: Tier, rng: Random) -> Report:
     await producer.done(tier.patience)
     reconnects, entries = storm.reconnects, _entries(arena)
     report = await examine(arena, settle=tier.patience, undue=True)
+    forgive_the_unlucky(arena, report)
     cut = storm.cut.total()
     report.facts["connections cut"] = f"{cut:,} {dict(storm.cut)}, opened again {reconnects:,}"
     # Calls that are one job have one entry. One whose connection was cut may come after its time, and then has none.
