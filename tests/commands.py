@@ -1,4 +1,4 @@
-"""Commands of aiotask that need not load it: forks of one process that has loaded the command line.
+"""Commands of aiotask that need not load it: forks of a process that has loaded their code.
 
 Such a command is a process like any other, with the arguments, the environment, the directory and the streams that it
 is given. A test of how Python starts (``PYTHON*`` variables, the locale) needs ``python -m aiotask_cli`` instead.
@@ -10,6 +10,7 @@ import atexit
 import functools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -17,51 +18,145 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 
-__all__ = ["run_command"]
+__all__ = ["Command", "heeds", "run_command"]
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Begin the names of variables that Python, the C library and aiotask read as they are loaded.
+_EARLY = (
+    *("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "COVERAGE_"),
+    *("AIOTASK_NAME", "AIOTASK_HIDE", "AIOTASK_SERIALIZER", "AIOTASK_RESULT_TTL", "AIOTASK_WHEN_FULL"),
+    *("AIOTASK_MAX_PENDING", "AIOTASK_OTEL"),
+)
+#: Room for the titles that processes give themselves, which replace the command line.
+_PADDING = "-" * 1000
+
+
+class Command:
+    """A command under way: a part of what `subprocess.Popen` offers.
+
+    Args:
+        what: ``commands``, or ``workers`` for `aiotask worker`.
+        streams: standard input, output and error.
+        env: all variables.
+        session: whether it leads a session of its own.
+        loaded: modules that are loaded, too.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        arguments: tuple[str, ...],
+        streams: tuple[IO[Any], IO[Any], IO[Any]],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        session: bool = False,
+        loaded: tuple[str, ...] = (),
+    ) -> None:
+        self.args = ["aiotask", *arguments]
+        self.returncode: int | None = None
+        request = {"arguments": arguments, "env": dict(env), "cwd": str(cwd), "session": session}
+        self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            given = [*(stream.fileno() for stream in streams), theirs.fileno()]
+            socket.send_fds(_loaded(what, loaded), [json.dumps(request).encode()], given)
+        self.pid = int(self._answers.recv(100))
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        if self.returncode is None and select.select([self._answers], [], [], 0)[0]:
+            self.returncode = int(self._answers.recv(100))
+            with self._answers:
+                self._answers.shutdown(socket.SHUT_WR)
+                # Until its process ID is free.
+                self._answers.recv(1)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs after this many seconds.
+        """
+        if self.returncode is None:
+            select.select([self._answers], [], [], timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Nothing, if it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def heeds(env: Mapping[str, str]) -> bool:
+    """Whether workers whose code is loaded already can heed all of these variables."""
+
+    def early(variables: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in variables.items() if name.startswith(_EARLY)}
+
+    given, here = early(env), early(_prepared_env("workers"))
+    if given.get("PYTHONPATH") == str(ROOT):
+        # What is there is loaded from there in any case.
+        given.pop("PYTHONPATH")
+        here.pop("PYTHONPATH", None)
+    return given == here
 
 
 def run_command(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 240.0
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT, timeout: float = 240.0, input: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``aiotask`` with these arguments, and with nothing to read.
+    """Run ``aiotask`` with these arguments.
 
     Args:
         env: all variables; None: those of this process.
         timeout: seconds.
+        input: what there is to read.
 
     Raises:
         subprocess.TimeoutExpired: it had not ended by then, and was killed.
     """
-    request = {"arguments": arguments, "env": dict(os.environ if env is None else env), "cwd": str(cwd)}
-    answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors, answers:
-        with Path(os.devnull).open("rb") as nothing, theirs:
-            given = [each.fileno() for each in (nothing, out, errors, theirs)]
-            socket.send_fds(_loaded(), [json.dumps(request).encode()], given)
-        pid = int(answers.recv(100))
-        answers.settimeout(timeout)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        given.write(input.encode())
+        given.seek(0)
+        command = Command("commands", arguments, (given, out, errors), env=os.environ if env is None else env, cwd=cwd)
         try:
-            code = int(answers.recv(100))
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(["aiotask", *arguments], timeout) from None
+            code = command.wait(timeout)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            command.wait()
+            raise
         out.seek(0)
         errors.seek(0)
-        return subprocess.CompletedProcess(["aiotask", *arguments], code, out.read().decode(), errors.read().decode())
+        return subprocess.CompletedProcess(command.args, code, out.read().decode(), errors.read().decode())
+
+
+def _prepared_env(what: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
+    return {**kept, "PYTHONUNBUFFERED": "1"} if what == "workers" else kept
 
 
 @functools.cache
-def _loaded() -> socket.socket:
-    """The line to a process that has loaded the command line, and ends when nobody holds this line any more."""
+def _loaded(what: str, modules: tuple[str, ...]) -> socket.socket:
+    """The line to a process that has loaded the code, and ends when nobody holds this line any more."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # -P: workers find no module beside the program.
+    options = ["-P"] if what == "workers" else []
     with theirs:
         started = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.prepared", str(theirs.fileno())],
+            [
+                *(sys.executable, *options, str(ROOT / "tests/prepared.py")),
+                *(what, ",".join(modules), str(theirs.fileno()), _PADDING),
+            ],
             stdin=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")},
+            env=_prepared_env(what),
             cwd=ROOT,
             pass_fds=[theirs.fileno()],
             start_new_session=True,

@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 #: Seconds that tests wait at most for what comes: a machine may do much else, and a timing is no assertion.
 WAIT = 120.0
-#: Seconds between two looks.
+#: Seconds between two looks, at least: a look that takes long is followed by a wait as long, since it keeps a CPU busy
+#: that what it waits for needs.
 _TICK = 0.01
 
 
@@ -22,11 +23,12 @@ def wait_until(predicate: Callable[[], T], *, description: str, timeout: float =
     """Block until the predicate is true, and return what it said; AssertionError after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         if value := predicate():
             return value
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise AssertionError(f"Waited {timeout:g} s in vain until {description}; last: {value!r}.")
-        time.sleep(_TICK)
+        time.sleep(max(_TICK, now - began))
 
 
 @overload
@@ -37,11 +39,12 @@ async def wait_until_async(predicate: Callable[[], Any], *, description: str, ti
     """The same for a running loop; the predicate may be a coroutine function."""
     deadline = time.monotonic() + timeout
     while True:
+        began = time.monotonic()
         value = predicate()
         if inspect.isawaitable(value):
             value = await value
         if value:
             return value
-        if time.monotonic() > deadline:
+        if (now := time.monotonic()) > deadline:
             raise AssertionError(f"Waited {timeout:g} s in vain until {description}; last: {value!r}.")
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(max(_TICK, now - began))

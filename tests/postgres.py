@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from aiotask.brokers.sql import database
@@ -123,8 +124,10 @@ class PostgresServer:
     def create(self, name: str = "") -> str:
         """The URL of a new, empty database."""
         name = name or f"test_{uuid4().hex[:12]}"
-        command = [self._programs / "psql", "-h", str(self.directory), "-U", "aiotask", "-d", "postgres", "-qc"]
-        subprocess.run([*command, f"CREATE DATABASE {name}"], check=True, timeout=100)
+        with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as connection:
+            # To copy the files of the template takes half as long as to write them to the log, which came later.
+            how = "STRATEGY FILE_COPY" if connection.info.server_version >= 150_000 else ""
+            connection.execute(f"CREATE DATABASE {name} {how}")  # type: ignore[call-overload]
         return self.url(name)
 
 

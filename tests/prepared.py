@@ -1,23 +1,27 @@
-"""The process that ``tests.commands`` forks commands from: the command line is loaded, and nothing has run.
+"""The process that ``tests.commands`` forks commands from: the code of the command is loaded, and nothing has run.
 
-Its argument is a descriptor of a socket. Each message there is one command, and brings the streams of the command and a
-socket, which gets its process ID and then its exit code.
+Its arguments are what it is to load, further modules, and a descriptor of a socket. Each message there is one command,
+and brings the streams of the command and a socket, which gets its process ID and then its exit code.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
+import random
+import runpy
 import signal
 import socket
 import sys
 import time
+from typing import NoReturn
 
 __all__: list[str] = []
 
 #: What most commands import when they run.
-MODULES = (
+COMMANDS = (
     "aiotask_cli.main",
     "aiotask_cli.failure",
     "aiotask.ops.actions",
@@ -30,6 +34,16 @@ MODULES = (
     "rich.console",
     "rich.table",
     "typer._adapters",
+)
+#: What `aiotask worker` imports.
+WORKERS = (
+    "aiotask_cli.main",
+    "typer._adapters",
+    "aiotask.daemon.supervisor",
+    "aiotask.daemon.keeper_process",
+    "aiotask.brokers.redis.connection",
+    "aiotask.brokers.redis.technology",
+    "email.parser",
 )
 
 
@@ -52,28 +66,86 @@ def begin(request: bytes, *descriptors: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *streams, answers = descriptors
     if child := os.fork():
+        for descriptor in streams:
+            os.close(descriptor)
         with socket.socket(fileno=answers) as told:
             told.send(str(child).encode())
-            _, status = os.waitpid(child, 0)
-            told.send(str(os.waitstatus_to_exitcode(status)).encode())
+            ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            told.send(str(code).encode())
+            # Its ID stays taken until that has been read, as with any child.
+            told.recv(1)
+            os.waitpid(child, 0)
         os._exit(0)
     os.close(answers)
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
     command = json.loads(request)
+    before = len(_python_path()) + (not sys.flags.safe_path)
     os.environ.clear()
     os.environ.update(command["env"])
     time.tzset()
+    random.seed()
     os.chdir(command["cwd"])
-    sys.path[:1] = [command["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if command["session"]:
+        os.setsid()
+    # In place of the directory of this file, and of what this process was given.
+    sys.path[:before] = [*([] if sys.flags.safe_path else [command["cwd"]]), *_python_path()]
     sys.argv = ["aiotask", *command["arguments"]]
 
 
-if __name__ == "__main__":
-    for module in MODULES:
-        importlib.import_module(module)
-    serve(socket.socket(fileno=int(sys.argv[1])))
+def _python_path() -> list[str]:
+    return [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+
+
+class Replaced(BaseException):
+    """This process is to run another program from here on."""
+
+
+def replace(program: str, arguments: list[str]) -> NoReturn:
+    """In place of ``os.execv``, whose new Python would load everything again."""
+    raise Replaced(arguments)
+
+
+def run() -> None:
+    """Run the command; where it becomes another Python program, that one, as its main program."""
     from aiotask_cli.start import main
 
-    main()
+    streams = (sys.stdout, sys.stderr)
+    usual = [{"errors": each.errors, "line_buffering": each.line_buffering} for each in streams]
+    execute, os.execv = os.execv, replace  # type: ignore[assignment]
+    try:
+        main()
+    except Replaced as replaced:
+        _, name, *sys.argv[1:] = replaced.args[0][replaced.args[0].index("-m") :]
+    finally:
+        os.execv = execute
+    # A new Python would open them again.
+    for stream, options in zip(streams, usual, strict=True):
+        stream.reconfigure(**options)
+    sys.modules.pop(name, None)
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    what, further, descriptor = sys.argv[1:4]
+    for module in COMMANDS if what == "commands" else WORKERS:
+        importlib.import_module(module)
+    if what == "workers":
+        importlib.import_module("aiotask.daemon.preload").import_library()
+    for module in filter(None, further.split(",")):
+        importlib.import_module(module)
+    # The first one loads the plugins of pydantic.
+    importlib.import_module("pydantic").TypeAdapter(str)
+    gc.collect()
+    # A collection in a fork would copy all that is loaded here.
+    gc.freeze()
+    serve(socket.socket(fileno=int(descriptor)))
+    if what == "workers":
+        run()
+    else:
+        from aiotask_cli.start import main
+
+        main()

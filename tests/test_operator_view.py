@@ -42,7 +42,7 @@ def found_by(pattern: str) -> list[int]:
 
 
 async def test_processes_can_be_told_apart(stage: Stage) -> None:
-    supervisor = stage.start(2)
+    supervisor = stage.start(2, fresh=True)
     wait_until(lambda: "Ready: 2 worker processes." in supervisor.log, description="all are up")
     shown = titles(supervisor)
     assert shown.pop(supervisor.pid) == f"aiotask worker {stage.name} [supervisor]"

@@ -20,6 +20,7 @@ from aiotask.errors import BrokerError, ConnectionLost
 from aiotask.ops.checks import Check, State, check_all
 from aiotask.ops.connection import Place
 
+from .commands import run_command
 from .helpers import wait_until
 from .server import PrivateServer
 
@@ -124,8 +125,7 @@ async def refusal_of(server: PrivateServer) -> BrokerError:
 
 
 def run_doctor(server: PrivateServer, *options: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "aiotask_cli", "doctor", "--url", server.url, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = run_command("doctor", "--url", server.url, *options)
     return done.returncode, done.stdout
 
 

@@ -150,9 +150,11 @@ async def test_a_signal_before_the_service_handles_it_is_kept_until_then(
     stage.env["PYTHONPATH"] = str(tmp_path)
     supervisor = stage.start(1)
     assert sent.read_text().split() == ["aiotask_cli.main", "aiotask.daemon.supervisor"]
-    assert ("Replacing the worker processes" in supervisor.log) == replaces
+    if replaces:
+        wait_until(lambda: "Replacing the worker processes" in supervisor.log, description="it is told")
     assert await stage.echo.apply_async(1) == 1
     assert supervisor.stop() == 0
+    assert ("Replacing the worker processes" in supervisor.log) == replaces
 
 
 async def test_signals_that_the_launcher_had_blocked_are_heard(stage: Stage, tmp_path: Path) -> None:

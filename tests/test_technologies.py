@@ -41,7 +41,7 @@ from aiotask.inspector import Persistence
 from aiotask.ops.durability import ROWS
 
 from . import test_expires as expiring
-from .cli.command import run
+from .commands import run_command
 from .helpers import wait_until_async
 from .seam import Worker, a_push, drain
 from .workers import ROOT, Workers
@@ -234,7 +234,7 @@ def test_worker_processes_and_commands_know_a_broker_that_a_package_declares(
     task = App(app_name, url=url).register_task(expiring.fresh.func, name="tests.test_expires:fresh")
     # The keeper moves it into its queue.
     assert task.options(delay=0.1).apply_async().get(timeout=60) == "in time"
-    said = run("queues", "--url", url, env={**os.environ, "PYTHONPATH": paths})
+    said = run_command("queues", "--url", url, env={**os.environ, "PYTHONPATH": paths})
     assert (said.returncode, said.stderr) == (0, "") and app_name in said.stdout
 
 

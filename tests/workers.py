@@ -25,35 +25,50 @@ from signal import Signals
 import psutil
 import pytest
 
+from .commands import Command, heeds
 from .helpers import WAIT, wait_until
 
-__all__ = ["ROOT", "Supervisor", "Workers", "running_workers", "take_terminal", "worker_logs", "workers"]
+__all__ = ["DATABASES", "ROOT", "Supervisor", "Workers", "running_workers", "take_terminal", "worker_logs", "workers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What stands in the log when workers are in service: the last line of the banner, or all of it in a JSON log.
 BANNERS = ("\n  history  ", '"event":"banner"', '"event": "banner"')
+
+#: What an app with a database imports: for `loaded`.
+DATABASES = ("aiotask.sql", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.ext.asyncio", "aiosqlite")
 
 #: Supervisors whose log the running test may show.
 _started: list[Supervisor] = []
 
 
 class Supervisor:
-    """One `aiotask worker`: the supervisor's process, in a session of its own with all its children."""
+    """One `aiotask worker`: the supervisor's process, in a session of its own with all its children.
 
-    def __init__(self, command: list[str], log: Path, env: Mapping[str, str], folder: Path) -> None:
+    Args:
+        command: what runs; ``aiotask ...`` is a fork of a process that has loaded the code.
+        loaded: modules that this process has loaded, too.
+    """
+
+    def __init__(
+        self, command: list[str], log: Path, env: Mapping[str, str], folder: Path, *, loaded: tuple[str, ...] = ()
+    ) -> None:
         self.log_path = log
         self.command = command
         self._seen = 0
-        with log.open("ab") as file:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env=dict(env),
-                cwd=folder,
-                start_new_session=True,
-            )
+        self._process: Command | subprocess.Popen[bytes]
+        with log.open("ab") as file, open(os.devnull, "rb") as nothing:
+            if command[0] == "aiotask":
+                self._process = Command(
+                    *("workers", tuple(command[1:]), (nothing, file, file)),
+                    env=env,
+                    cwd=folder,
+                    session=True,
+                    loaded=loaded,
+                )
+            else:
+                self._process = subprocess.Popen(
+                    command, stdin=nothing, stdout=file, stderr=file, env=dict(env), cwd=folder, start_new_session=True
+                )
         self.pid = self._process.pid
         _started.append(self)
 
@@ -179,6 +194,8 @@ class Workers:
         env: Mapping[str, str] | None = None,
         app_dir: Path = ROOT,
         wait: bool = True,
+        fresh: bool = False,
+        loaded: tuple[str, ...] = (),
     ) -> Supervisor:
         """Start one, and return once its workers are in service (``wait=False``: at once).
 
@@ -187,6 +204,9 @@ class Workers:
             concurrency: None leaves the option out.
             options: further ones of `aiotask worker`.
             env: variables on top of this process's own, of which the ``AIOTASK_*`` ones are left out.
+            fresh: start a new Python, and do not fork one that has loaded the code of workers: for tests of how a
+                process begins, and of what it loads.
+            loaded: modules that the apps import and that take long to load.
         """
         number = next(self._numbers)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
@@ -195,16 +215,21 @@ class Workers:
             "AIOTASK_HOME": str(self.directory / "home"),
             "NO_COLOR": "1",
             "PYTHONUNBUFFERED": "1",
+            **(env or {}),
         }
+        # Memory counts from what a new Python takes.
+        is_forked = not fresh and "--max-memory-per-child" not in options and heeds(variables)
         supervisor = Supervisor(
             [
-                *(sys.executable, "-m", "aiotask_cli", "worker", *modules),
+                *(("aiotask",) if is_forked else (sys.executable, "-m", "aiotask_cli")),
+                *("worker", *modules),
                 *(() if concurrency is None else ("-c", str(concurrency))),
                 *("--app-dir", str(app_dir), *options),
             ],
             self.directory / f"worker-{number}.log",
-            {**variables, **(env or {})},
+            variables,
             app_dir,
+            loaded=loaded,
         )
         self.all.append(supervisor)
         if wait:

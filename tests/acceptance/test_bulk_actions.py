@@ -27,7 +27,7 @@ from ..workers import running_workers
 from .stage import Stage, staged
 
 #: Jobs that wait in the queue that is purged, and in the one that is cancelled; and that are scheduled.
-SHORT, FULL = (40_000, 20_000, 3_000), (1_000_000, 100_000, 100_000)
+SHORT, FULL = (16_000, 8_000, 1_500), (1_000_000, 100_000, 100_000)
 #: Milliseconds of the server's time that a call takes at most.
 MOST = 5.0
 

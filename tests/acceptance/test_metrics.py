@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,11 @@ from aiotask.brokers.metrics import MetricsInspector
 from aiotask.errors import JobError
 from aiotask.values.metrics import Counts, Slot
 
+from ..commands import run_command
 from ..helpers import wait_until, wait_until_async
 from ..server import PrivateServer
 from ..test_health import ask, free_port
-from ..workers import ROOT, Supervisor, Workers
+from ..workers import Supervisor, Workers
 
 TASK = "tests.acceptance.apps.counted:"
 
@@ -185,13 +184,7 @@ async def test_hosts_say_how_they_are(
     app = App(app_name, url=own_server.url)
 
     def asked(*options: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "aiotask_cli", "workers", "--url", own_server.url, "--name", app_name, *options],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_command("workers", "--url", own_server.url, "--name", app_name, *options)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -17,7 +17,7 @@ from ..workers import running_workers
 from .stage import Stage, staged
 
 TIMEOUT = 120
-JOBS = 5_000
+JOBS = 2_000
 #: Keys that show that features are in use.
 FEATURES = {"admitted", "lined", "due", "unique", "expiring", "s", "checkpoints", "paused", "wake", "fires", "nodes"}
 

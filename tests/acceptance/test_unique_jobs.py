@@ -21,6 +21,7 @@ import pytest
 from aiotask import AsyncResult, JobCancelled, JobExpired, WorkerLost, gather
 from aiotask.brokers import connect
 
+from ..commands import run_command
 from ..helpers import wait_until_async
 from ..workers import ROOT, Workers
 from .ledger import most_at_once
@@ -121,16 +122,15 @@ async def test_t11_the_key_is_free_after_every_end(uniques: Stage) -> None:
         assert await task.apply_async("k", 7).wait(60) == 7
         purged = task.options(queue="nowhere").apply_async("k", 8)
         await purged.sent()
-        await asyncio.to_thread(run_command, uniques, "queues", "purge", "nowhere", "--yes")
+        await asyncio.to_thread(run, uniques, "queues", "purge", "nowhere", "--yes")
         with pytest.raises(JobCancelled):
             await purged.wait(60)
         assert await task.apply_async("k", 9).wait(60) == 9
 
 
-def run_command(stage: Stage, *arguments: str) -> None:
+def run(stage: Stage, *arguments: str) -> None:
     """Run `aiotask` for this app to its good end."""
-    command = [sys.executable, "-m", "aiotask_cli", *arguments, "--url", stage.url, "--name", stage.app.name]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = run_command(*arguments, "--url", stage.url, "--name", stage.app.name)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -53,7 +53,7 @@ def test_signals_until_the_supervisor_is_gone(workers: Workers, number: signal.S
 
 def test_ctrl_c_just_as_the_supervisor_begins(workers: Workers) -> None:
     supervisor = workers.start(
-        "tests.acceptance.apps.calls", env={"TEST_APP": "never", "TEST_LEDGER": "/dev/null"}, wait=False
+        "tests.acceptance.apps.calls", env={"TEST_APP": "never", "TEST_LEDGER": "/dev/null"}, wait=False, fresh=True
     )
     # By its program, or by the title that it gives itself.
     became = re.compile(r"aiotask_cli\.supervise|aiotask worker .*\[supervisor\]")

@@ -20,7 +20,7 @@ from aiotask import App
 
 from ..helpers import wait_until_async
 from ..server import PrivateServer
-from ..workers import Supervisor, Workers
+from ..workers import DATABASES, Supervisor, Workers
 from .deaths import Deaths
 from .hosts import Fault, Host
 from .ledger import VARIABLE, Ledger
@@ -31,6 +31,8 @@ __all__ = ["Arena"]
 #: Told what goes on: a text, and how much of how much is done.
 Tell = Callable[[str, float, float], None]
 
+#: Modules of this folder's apps that have a database.
+_WITH_DATABASE = ("both", "outbox", "rows")
 #: Seconds between two looks at how late the event loop is.
 _LOOK = 0.02
 
@@ -207,6 +209,7 @@ class Arena:
                     **(env or {}),
                 },
                 wait=False,
+                loaded=DATABASES if self.module.rpartition(".")[2] in _WITH_DATABASE else (),
             )
             if prepare is not None:
                 prepare(supervisor)

@@ -24,6 +24,8 @@ FULL_ONLY = {
     "lookers": pytest.mark.full_only("tests/web walks over all pages and pauses; tests/recovery kills the workers"),
     "rows_server": pytest.mark.full_only("tests/rows_service/test_server.py restarts PostgreSQL under a service"),
     "rows_poison": pytest.mark.full_only("tests/rows_service/test_deaths.py gives up rows that kill their process"),
+    "rows_kill": pytest.mark.full_only("tests/rows_service/test_deaths.py kills all of a service at random under rows"),
+    "limits": pytest.mark.full_only("tests/acceptance/test_limits.py and test_limit_keys.py kill workers under limits"),
     "rows_snapshot": pytest.mark.full_only("it measures how long claims take, which no ordinary test does"),
 }
 

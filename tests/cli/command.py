@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,13 +34,6 @@ COMMANDS = (
 
 def invoke(*arguments: str, env: Mapping[str, str] | None = None) -> Any:
     return CliRunner().invoke(app, list(arguments), env=env)
-
-
-def run(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """The command as a user starts it."""
-    return subprocess.run(
-        [sys.executable, "-m", "aiotask_cli", *arguments], capture_output=True, text=True, timeout=240, **settings
-    )
 
 
 def parsed(command: str, *arguments: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop, give_up
 
 
@@ -174,7 +174,7 @@ async def test_a_text_and_an_error_choose_what_is_acted_on(own_server: PrivateSe
     letters = await give_up(shop, 3)
     assert len(letters) == 3
     assert asked("jobs", "resend", "--error", "no such error", "--yes", url=url)["matched"] == 0
-    said = run("jobs", "resend", "--error", "no such error", "--yes", "--url", url).stdout
+    said = run_command("jobs", "resend", "--error", "no such error", "--yes", "--url", url).stdout
     assert "a task without retries leaves none" in said and "aiotask jobs resend --status failed" in said
     assert asked("jobs", "resend", "--error", "workerlost", "--text", "other", "--yes", url=url)["done"] == 1
     assert asked("jobs", "resend", "--error", "workerlost", "--yes", url=url)["done"] == 2

@@ -13,9 +13,10 @@ import pytest
 
 from aiotask_cli.demo_tasks import Measures, measure
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 
 
 def test_the_demo_task_measures_what_is_in_a_file(tmp_path: Path) -> None:
@@ -46,14 +47,14 @@ def test_a_file_that_does_not_parse_is_a_result(source: bytes, tmp_path: Path) -
 
 
 def test_the_demo_does_its_work_and_every_number_agrees(own_server: PrivateServer) -> None:
-    done = run("demo", "--limit", "60", "--concurrency", "2", "--url", own_server.url)
+    done = run_command("demo", "--limit", "60", "--concurrency", "2", "--url", own_server.url)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All 60 files agree with the direct run" in done.stdout
     assert "2 worker processes" in done.stdout
     assert "\x1b" not in done.stdout, "no colour and no cursor tricks in a pipe"
     line = next(line.strip() for line in done.stdout.splitlines() if "aiotask results" in line)
-    history = run(*line.split()[1:], "--json", "--limit", "100")
+    history = run_command(*line.split()[1:], "--json", "--limit", "100")
     assert len(json.loads(history.stdout)) == 60
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .command import invoke, run
+from ..commands import run_command
+from .command import invoke
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_a_wrong_option_is_refused_with_what_would_be_right(arguments: list[str]
 
 @pytest.mark.parametrize("group", [[], ["server"]], ids=["aiotask", "server"])
 def test_a_group_without_a_command_prints_its_help_and_no_empty_error(group: list[str]) -> None:
-    done = run(*group)
+    done = run_command(*group)
 
     assert done.returncode == 2
     assert "Usage: aiotask" in done.stdout + done.stderr and "Commands" in done.stdout + done.stderr
@@ -38,7 +39,7 @@ def test_a_group_without_a_command_prints_its_help_and_no_empty_error(group: lis
 
 
 def test_a_misspelt_command_is_asked_for_in_one_sentence() -> None:
-    assert "Did you mean 'cancel'? See: aiotask --help" in run("cancle").stderr
+    assert "Did you mean 'cancel'? See: aiotask --help" in run_command("cancle").stderr
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_misspelt_command_is_asked_for_in_one_sentence() -> None:
     ],
 )
 def test_a_command_of_another_task_queue_is_answered_with_what_to_use_here(elsewhere: str, here: str) -> None:
-    result = run(elsewhere)
+    result = run_command(elsewhere)
 
     assert result.returncode == 2
     assert f'There is no command "{elsewhere}". Use: ' in result.stderr and here in result.stderr
@@ -70,7 +71,7 @@ def test_every_command_that_is_named_instead_of_another_exists() -> None:
 
 
 def test_a_worker_without_an_app_names_all_three_ways(tmp_path: Path) -> None:
-    done = run("worker", cwd=tmp_path)
+    done = run_command("worker", cwd=tmp_path)
 
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -80,7 +81,7 @@ def test_a_worker_without_an_app_names_all_three_ways(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["queues", "jobs"])
 def test_no_server_is_one_line_with_the_next_step(command: str) -> None:
-    done = run(command)
+    done = run_command(command)
 
     assert done.returncode == 2
     assert done.stderr.startswith("error: No server is named")
@@ -89,14 +90,14 @@ def test_no_server_is_one_line_with_the_next_step(command: str) -> None:
 
 
 def test_looking_starts_no_server(tmp_path: Path) -> None:
-    run("queues")
+    run_command("queues")
 
     assert not (tmp_path / "home" / "server.sock").exists()
 
 
 @pytest.mark.parametrize("command", ["queues", "jobs"])
 def test_a_server_that_cannot_be_reached_is_one_line_without_a_traceback(command: str) -> None:
-    done = run(command, "--url", "redis://:secret-word@127.0.0.1:1/0")
+    done = run_command(command, "--url", "redis://:secret-word@127.0.0.1:1/0")
 
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
@@ -106,7 +107,7 @@ def test_a_server_that_cannot_be_reached_is_one_line_without_a_traceback(command
 
 
 def test_an_address_of_another_kind_is_refused() -> None:
-    done = run("queues", "--url", "amqp://localhost")
+    done = run_command("queues", "--url", "amqp://localhost")
 
     assert done.returncode == 2
     assert '"amqp://localhost" is not a broker URL' in done.stderr

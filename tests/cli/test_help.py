@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from .command import COMMANDS, invoke, run
+from ..commands import run_command
+from .command import COMMANDS, invoke
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -66,7 +67,7 @@ def test_examples_are_indented_in_every_help(arguments: tuple[str, ...]) -> None
 def test_a_shell_completes_commands_and_flags_of_a_group(typed: tuple[str, ...], offered: set[str]) -> None:
     words = {"COMP_WORDS": " ".join(["aiotask", *typed]), "COMP_CWORD": str(len(typed))}
 
-    said = run(env={**os.environ, **words, "_AIOTASK_COMPLETE": "complete_bash"})
+    said = run_command(env={**os.environ, **words, "_AIOTASK_COMPLETE": "complete_bash"})
 
     assert set(said.stdout.split()) == offered
 
@@ -102,11 +103,11 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str], heavy: set[
 
 @pytest.mark.parametrize("arguments", [["version"], ["--version"]])
 def test_version_is_said_the_same_with_and_without_parsing(arguments: list[str]) -> None:
-    assert run(*arguments).stdout == invoke(*arguments).output
+    assert run_command(*arguments).stdout == invoke(*arguments).output
 
 
 def test_version_heeds_its_variables() -> None:
-    assert "aiotask" in json.loads(run("version", env={**os.environ, "AIOTASK_JSON": "1"}).stdout)
+    assert "aiotask" in json.loads(run_command("version", env={**os.environ, "AIOTASK_JSON": "1"}).stdout)
 
 
 def test_version_names_what_it_stands_on() -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop
 
 
@@ -21,7 +22,7 @@ from .shop import Shop
 def test_the_overview_is_printed_once_where_there_is_no_terminal(
     own_server: PrivateServer, shop: Shop, arguments: list[str]
 ) -> None:
-    done = run("top", "--url", own_server.url, *arguments, stdin=subprocess.DEVNULL)
+    done = run_command("top", "--url", own_server.url, *arguments)
 
     assert done.returncode == 0 and not done.stderr
     lines = done.stdout.splitlines()
@@ -44,10 +45,10 @@ def test_what_is_wrong_is_said(own_server: PrivateServer) -> None:
         (["--allow", "paus"], 'Did you mean "pause"', 2),
         (["--name", "nobody-has-this", "--once"], "", 0),
     ):
-        done = run("top", "--url", own_server.url, *arguments, stdin=subprocess.DEVNULL)
+        done = run_command("top", "--url", own_server.url, *arguments)
         assert done.returncode == code and said in done.stderr, done.stderr
     own_server.kill()
-    done = run("top", "--url", own_server.url, "--once", stdin=subprocess.DEVNULL)
+    done = run_command("top", "--url", own_server.url, "--once")
     assert done.returncode == 1 and "error:" in done.stderr and "Traceback" not in done.stderr
 
 

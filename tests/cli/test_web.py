@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 from aiotask.contrib.web.users import UsersFile
 from aiotask.ops.visitors import Verb
 
+from ..commands import run_command
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 from .shop import Shop
 
 
 def test_a_line_of_a_user_is_made_from_a_password_on_stdin(tmp_path: Path) -> None:
     lines = [
-        run("web-user", name, "--role", role, input=f"{password}\n").stdout
+        run_command("web-user", name, "--role", role, input=f"{password}\n").stdout
         for name, role, password in (("ada", "act", "correct horse"), ("bob", "read", "battery staple"))
     ]
     file = tmp_path / "users.txt"
@@ -27,7 +27,7 @@ def test_a_line_of_a_user_is_made_from_a_password_on_stdin(tmp_path: Path) -> No
     assert found is not None and found.role == "act"
     assert users.check("bob", "correct horse") is None and users.check("eve", "correct horse") is None
     assert "correct horse" not in "".join(lines)
-    short = run("web-user", "ada", input="short\n")
+    short = run_command("web-user", "ada", input="short\n")
     assert short.returncode == 2 and "Choose one of 8 to" in short.stderr
 
 
@@ -39,7 +39,7 @@ def test_a_dashboard_for_other_machines_needs_users(own_server: PrivateServer, t
         (["--allow", "paus"], 'Did you mean "pause"'),
         (["--from", "10.0.0.0/8"], "Give both"),
     ):
-        done = run("web", "--url", own_server.url, *arguments, stdin=subprocess.DEVNULL)
+        done = run_command("web", "--url", own_server.url, *arguments)
         assert done.returncode == 2 and said in done.stderr, done.stderr
 
 

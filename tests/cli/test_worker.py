@@ -13,9 +13,10 @@ import pytest
 
 from aiotask import App
 
+from ..commands import run_command
 from ..helpers import wait_until
 from ..server import PrivateServer
-from .command import invoke, run
+from .command import invoke
 
 TASKS = """
 import sys
@@ -45,7 +46,7 @@ async def test_a_worker_runs_jobs_without_carrying_the_command_line(
         await result.sent()
 
         done = await asyncio.to_thread(
-            run, "worker", "shop_tasks", "--burst", "-c", "1", "--app-dir", str(tmp_path), "--log-json"
+            run_command, "worker", "shop_tasks", "--burst", "-c", "1", "--app-dir", str(tmp_path), "--log-json"
         )
 
         assert done.returncode == 0, done.stderr
@@ -73,7 +74,7 @@ async def test_a_worker_takes_its_queues_in_the_order_that_a_variable_says(
             loaded.options(queue=queue).apply_async([])
         await tasks.flush()
         done = await asyncio.to_thread(
-            run, "worker", "shop_tasks", "--burst", "-c", "1", "--app-dir", str(tmp_path), "--log-json"
+            run_command, "worker", "shop_tasks", "--burst", "-c", "1", "--app-dir", str(tmp_path), "--log-json"
         )
 
     assert done.returncode == 0, done.stderr
@@ -88,7 +89,7 @@ async def test_a_worker_takes_its_queues_in_the_order_that_a_variable_says(
 def test_queues_that_make_no_sense_end_the_worker_with_the_reason(
     queues: str, own_server: PrivateServer, tasks: App, tmp_path: Path
 ) -> None:
-    done = run("worker", "shop_tasks", "-q", queues, "--app-dir", str(tmp_path), "--url", own_server.url)
+    done = run_command("worker", "shop_tasks", "-q", queues, "--app-dir", str(tmp_path), "--url", own_server.url)
 
     assert done.returncode not in (0, None)
     assert f'Queues "{queues}"' in done.stderr
@@ -101,7 +102,7 @@ def test_queues_that_make_no_sense_end_the_worker_with_the_reason(
 def test_a_wrong_app_ends_the_worker_with_the_reason(
     spec: str, reason: str, own_server: PrivateServer, tasks: App, tmp_path: Path
 ) -> None:
-    done = run("worker", spec, "--app-dir", str(tmp_path), "--url", own_server.url)
+    done = run_command("worker", spec, "--app-dir", str(tmp_path), "--url", own_server.url)
 
     assert done.returncode not in (0, None)
     assert reason in done.stderr

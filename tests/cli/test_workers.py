@@ -11,9 +11,10 @@ from typing import Any
 from aiotask.ops.audit import read_audit
 
 from ..acceptance.stage import staged
+from ..commands import run_command
 from ..hosts.operator import Operated
 from ..workers import Workers
-from .command import invoke, run
+from .command import invoke
 
 
 async def test_hosts_are_drained_resumed_and_recycled(workers: Workers, tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ async def test_hosts_are_drained_resumed_and_recycled(workers: Workers, tmp_path
         env = {**os.environ, "AIOTASK_URL": stage.url, "AIOTASK_NAME": stage.app.name}
 
         async def command(*arguments: str, code: int = 0) -> Any:
-            done = await asyncio.to_thread(run, "workers", *arguments, env=env, input="")
+            done = await asyncio.to_thread(run_command, "workers", *arguments, env=env, input="")
             assert done.returncode == code, (done.stdout, done.stderr)
             return done
 
@@ -35,7 +36,7 @@ async def test_hosts_are_drained_resumed_and_recycled(workers: Workers, tmp_path
         [listed] = json.loads((await command("list", "--json")).stdout)
         assert listed["drained_at"] > 0 and listed["drained_by"]
 
-        checked = await asyncio.to_thread(run, "doctor", "--json", env=env)
+        checked = await asyncio.to_thread(run_command, "doctor", "--json", env=env)
         about = [each for each in json.loads(checked.stdout)["checks"] if each["name"].endswith(": hosts")]
         assert [each["fix"] for each in about] == [f"To end that: aiotask workers resume {host}"]
         assert about[0]["detail"].endswith("it takes no new jobs.") and about[0]["state"] == "warn"
@@ -47,7 +48,7 @@ async def test_hosts_are_drained_resumed_and_recycled(workers: Workers, tmp_path
         assert resumed == {"app": stage.app.name, "host": host, "did": "done", "said": said}
         assert (await command("resume", host, code=1)).stdout == f"! {host}: It was not drained.\n"
 
-        await asyncio.to_thread(run, "stack", env=env)
+        await asyncio.to_thread(run_command, "stack", env=env)
         assert [line["verb"] for line in await read_audit(operated.place, 2)] == ["stacks", "resume"]
 
         await command("recycle", host)

@@ -16,7 +16,7 @@ from aiotask.ops.connection import Place
 from aiotask.values.hidden import DOTS, HIDDEN, Hidden
 from aiotask.worker.hiding import tell_hidden
 
-from ..cli.command import run
+from ..commands import run_command
 from ..helpers import wait_until, wait_until_async
 from ..server import PrivateServer
 from ..web.site import site
@@ -90,7 +90,7 @@ def told(own_server: PrivateServer, app_name: str, workers: Workers, tmp_path: P
     old = app.named("vault:log_in", queue="other").apply_async("ada", "hunter22", iban="DE7512")
     ids |= {"ended": ended.id, "failed": failed.id, "later": later.id, "old": old.id}
     history = ("results", ended.id, "--db", env["AIOTASK_RESULT_DB"])
-    wait_until(lambda: run(*history, check=False).returncode == 0, description="the job is in the history", timeout=60)
+    wait_until(lambda: run_command(*history).returncode == 0, description="the job is in the history", timeout=60)
     assert supervisor.stop() == 0
     ids |= {"log": supervisor.log, "db": env["AIOTASK_RESULT_DB"]}
     return ids
@@ -111,7 +111,7 @@ def test_commands_and_logs_show_dots_without_the_code_of_the_app(
         ("top", "--once", *where),
     ):
         for more in ((), ("--json",)) if arguments[0] != "top" else ((),):
-            shown[" ".join((*arguments, *more))] = run(*arguments, *more).stdout
+            shown[" ".join((*arguments, *more))] = run_command(*arguments, *more).stdout
     for output in shown.values():
         assert not [secret for secret in SECRETS if secret in output], output
     job = json.loads(shown[" ".join(("job", told["later"], *where, "--db", told["db"], "--json"))])
@@ -124,11 +124,11 @@ def test_the_history_file_alone_is_shown_with_the_names_that_the_environment_say
     told: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIOTASK_HIDE", "iban")
-    one = json.loads(run("results", told["ended"], "--db", told["db"], "--json").stdout)
+    one = json.loads(run_command("results", told["ended"], "--db", told["db"], "--json").stdout)
     assert one["arguments"][1] == {"iban": DOTS}
     assert one["result"] == {"user": "ada", "session_secret": DOTS}
     for arguments in (("results",), ("results", told["ended"]), ("results", told["failed"])):
-        output = run(*arguments, "--db", told["db"]).stdout
+        output = run_command(*arguments, "--db", told["db"]).stdout
         assert "DE7512" not in output and "DE99" not in output, output
 
 

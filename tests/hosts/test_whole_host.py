@@ -12,7 +12,7 @@ from typing import Any
 from aiotask.job import LOSS
 from aiotask.ops.jobs import read_job
 
-from ..cli.command import run
+from ..commands import run_command
 from ..helpers import wait_until_async
 from ..workers import Supervisor
 from .operator import Operated
@@ -39,7 +39,7 @@ async def test_the_loss_of_a_host_is_told_and_stands_in_the_trail_of_its_jobs(op
     env = {**os.environ, "AIOTASK_URL": stage.url, "AIOTASK_NAME": stage.app.name, "COLUMNS": "250"}
 
     async def told(*arguments: str) -> str:
-        return (await asyncio.to_thread(run, *arguments, env=env, input="")).stdout
+        return (await asyncio.to_thread(run_command, *arguments, env=env, input="")).stdout
 
     shown = await told("workers")
     assert "release" in shown and "v1" in shown and "v2" in shown

@@ -19,6 +19,8 @@ from ..logged import objects
 from ..workers import ROOT, Supervisor, Workers
 from .spans import Memory, Row, in_file, named, tree_of
 
+#: What a provider imports.
+SDK = ("opentelemetry.sdk.trace.export", "aiotask.contrib.otel")
 #: A provider whose batches go out when they are flushed, and at no other time.
 PROVIDER = """\
 import os
@@ -93,7 +95,7 @@ class Shop:
     def start(self, *options: str, code: str = "", env: dict[str, str] | None = None, **settings: Any) -> Supervisor:
         (self.folder / "shop.py").write_text(code or PROVIDER + APP + TASKS)
         variables = {"TEST_APP": self.name, "SPANS": str(self.path), "PYTHONPATH": str(ROOT), **(env or {})}
-        return self.workers.start("shop", app_dir=self.folder, options=options, env=variables, **settings)
+        return self.workers.start("shop", app_dir=self.folder, options=options, env=variables, loaded=SDK, **settings)
 
     def call(self, task: str, *args: Any) -> Any:
         return self.app.s(f"shop:{task}", *args).apply_async()

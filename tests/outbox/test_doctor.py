@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from aiotask.brokers.sql.outbox import UNREADABLE
 from aiotask.ops.check import Check, State
 from aiotask.ops.database_checks import about_database
 
+from ..commands import run_command
 from .shop import TABLES, Shop
 
 
@@ -51,6 +50,5 @@ def test_a_database_without_the_table_fails_with_the_fix(sqlite_url: str) -> Non
 
 def test_the_command_shows_it(sqlite_shop: Shop, redis_url: str, tmp_path: Path) -> None:
     env = {**os.environ, "AIOTASK_DATABASE": sqlite_shop.url, "AIOTASK_URL": redis_url, "AIOTASK_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "aiotask_cli", "doctor"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    done = run_command("doctor", env=env)
     assert "no job of a transaction waits" in done.stdout

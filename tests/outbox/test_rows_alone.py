@@ -17,10 +17,12 @@ from aiotask.parts.units import units_of
 from aiotask.sql import create_tables
 
 from ..helpers import wait_until, wait_until_async
+from ..postgres import programs
 from ..server import PrivateServer
-from ..workers import Supervisor, Workers
+from ..workers import DATABASES, Supervisor, Workers
 
 MODULE = "tests.outbox.shelf"
+SAME_KEEPER = pytest.mark.full_only("tests/outbox/test_relay.py sends from the outboxes of both databases")
 
 
 class Shelf:
@@ -34,7 +36,9 @@ class Shelf:
         create_tables(self.app)
 
     def serve(self, url: str, *options: str, **env: str) -> Supervisor:
-        return self.workers.start(MODULE, options=options, env={**self.env, "AIOTASK_URL": url, **env})
+        return self.workers.start(
+            MODULE, options=options, env={**self.env, "AIOTASK_URL": url, **env}, loaded=DATABASES
+        )
 
     def add(self, *ids: int) -> None:
         """Insert rows, each of which sends a job."""
@@ -55,6 +59,13 @@ class Shelf:
     def have_run(self, count: int) -> bool:
         with self.app.session() as session:
             return session.query(self.module.Parcel).filter_by(status="SUCCESS").count() == count
+
+
+@pytest.fixture(params=[pytest.param("sqlite", marks=SAME_KEEPER if programs() else ()), "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database: on PostgreSQL, if its programs are here; on both with --full."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
 
 
 @pytest.fixture

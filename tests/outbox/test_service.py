@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from aiotask.errors import NotSent
 
 from ..helpers import wait_until
-from ..workers import Supervisor, Workers
+from ..workers import DATABASES, Supervisor, Workers
 
 MODULE = "tests.outbox.site"
 
@@ -42,7 +42,7 @@ class Site:
         return engine
 
     def serve(self, *options: str) -> Supervisor:
-        return self._workers.start(MODULE, concurrency=2, options=options, env=self._env)
+        return self._workers.start(MODULE, concurrency=2, options=options, env=self._env, loaded=DATABASES)
 
     def ran(self) -> list[tuple[str, str]]:
         """Order and what the job saw of it, of all runs."""
@@ -75,8 +75,14 @@ def site(
 
 
 def keeper_of(supervisor: Supervisor) -> psutil.Process:
-    found = [child for child in supervisor.children() if "keeper" in " ".join(child.cmdline())]
-    return found[0] if found else min(supervisor.children(), key=lambda child: child.pid)
+    """Its keeper, once there is one: one that has just been started has the title of the supervisor at first."""
+
+    def keepers() -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child for child in supervisor.children() if "aiotask: keeper" in " ".join(child.cmdline())]
+        return []
+
+    return wait_until(keepers, description="there is a keeper")[0]
 
 
 def test_a_job_goes_out_if_and_only_if_its_transaction_commits(site: Site) -> None:

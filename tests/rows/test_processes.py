@@ -89,27 +89,28 @@ def fleet(database_url: str, tmp_path: Path) -> Iterator[Fleet]:
     fleet.clear()
 
 
-def test_each_row_runs_once_while_no_process_dies(fleet: Fleet) -> None:
-    fleet.fill(5_000)
-    for _ in range(8):
+def test_each_row_runs_once_while_no_process_dies(fleet: Fleet, is_full: bool) -> None:
+    count, processes = (5_000, 8) if is_full else (1_000, 5)
+    fleet.fill(count)
+    for _ in range(processes):
         fleet.start()
     fleet.join()
-    assert fleet.rows() == {("SUCCESS", 1, 0): 10_000}
+    assert fleet.rows() == {("SUCCESS", 1, 0): 2 * count}
     ran = fleet.ledger()
-    assert len(ran) == 10_000
+    assert len(ran) == 2 * count
     assert set(ran.values()) == {1}
 
 
 def test_rows_of_killed_processes_run_again_and_change_once(fleet: Fleet) -> None:
-    fleet.fill(1_000)
+    fleet.fill(600)
     for _ in range(3):
         fleet.start()
     for quarter in (1, 2, 3):
-        wait_until(lambda: sum(fleet.ledger().values()) > 400 * quarter, description="some rows have run")  # noqa: B023
+        wait_until(lambda: sum(fleet.ledger().values()) > 250 * quarter, description="some rows have run")  # noqa: B023
         fleet.kill_one()
     fleet.join()
-    assert fleet.rows() == {("SUCCESS", 1, 0): 2_000}
-    assert len(fleet.ledger()) == 2_000
+    assert fleet.rows() == {("SUCCESS", 1, 0): 1_200}
+    assert len(fleet.ledger()) == 1_200
 
 
 def test_rows_survive_a_restart_of_the_server(tmp_path: Path) -> None:

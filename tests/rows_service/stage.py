@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from aiotask.sql import create_tables
 
 from ..helpers import wait_until
-from ..workers import Supervisor, Workers
+from ..workers import DATABASES, Supervisor, Workers
 from .shop import Shop
 
 __all__ = ["RowStage"]
@@ -51,6 +51,7 @@ class RowStage:
                 **env,
             },
             wait=wait,
+            loaded=DATABASES,
         )
 
     # ---- rows

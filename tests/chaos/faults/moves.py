@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import time
 from random import Random
 
+from ...commands import Command
 from ...workers import ROOT
 from ..arena import Arena
 
@@ -31,9 +30,11 @@ async def movers_die(arena: Arena, rng: Random, every: tuple[float, float], unti
         await asyncio.to_thread(process.wait)
 
 
-def _start(arena: Arena, start: str, to: str) -> subprocess.Popen[bytes]:
-    place = ("--url", arena.url, "--name", arena.name)
-    command = [sys.executable, "-m", "aiotask_cli", "jobs", "move", "--queue", start, "--to", to, "--yes", *place]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=dict(os.environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+def _start(arena: Arena, start: str, to: str) -> Command:
+    arguments = ("jobs", "move", "--queue", start, "--to", to, "--yes", "--url", arena.url, "--name", arena.name)
+    with (
+        open(os.devnull, "rb") as nothing,
+        open(os.devnull, "wb") as nowhere,
+        open(2, "wb", closefd=False) as errors,
+    ):
+        return Command("commands", arguments, (nothing, nowhere, errors), env=os.environ, cwd=ROOT)
