@@ -19,12 +19,24 @@ if TYPE_CHECKING:
     from aiotask.ops.connection import Place
     from aiotask.ops.ended import OfHistory
 
-__all__ = ["Chosen", "DryRun", "act", "print_each", "told"]
+__all__ = ["Chosen", "DryRun", "act", "check_alone", "print_each", "told"]
 
 DryRun = Annotated[bool, option("--dry-run", help="Say how many jobs match, and do nothing.")]
 
 #: Status, queue, task, and first characters of the ids.
 Chosen = tuple["Status | None", str | None, str | None, str]
+
+
+def check_alone(*filters: Any) -> None:
+    """IDs were given.
+
+    Raises:
+        ConfigError: so were filters.
+    """
+    from aiotask.errors import ConfigError
+
+    if any(filters):
+        raise ConfigError("Nothing was done: IDs cannot be combined with --all or filters. Give one of them.")
 
 
 def act(

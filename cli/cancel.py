@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .bulk import DryRun, act
+from .bulk import DryRun, act, check_alone
 from .filters import InQueue, OfTask, WithId, WithText
 from .options import AppName, Database, Json, Url, Yes, option
 from .output import console, plain, print_json
@@ -94,10 +94,7 @@ def cancel(
         place = Place(name, url, database)
         act(Action.CANCEL, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, everything=everything, text=text)
         return
-    if everything or status or queue or task or beginning or text:
-        from aiotask.errors import ConfigError
-
-        raise ConfigError("Nothing was done: IDs cannot be combined with --all or filters. Give one of them.")
+    check_alone(everything, status, queue, task, beginning, text)
     done = asyncio.run(Actions(Place(name, url, database), operator()).cancel(list(dict.fromkeys(ids))))
     if as_json:
         print_json(done)

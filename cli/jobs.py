@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .bulk import DryRun, act, print_each
+from .bulk import DryRun, act, check_alone, print_each
 from .filters import (
     After,
     Ended,
@@ -71,7 +71,7 @@ WithEnd = Annotated[
     option(
         "--status",
         "-s",
-        envvar="AIOTASK_RESULT_STATUS",
+        envvar="AIOTASK_RESEND_STATUS",
         metavar="STATUS",
         case_sensitive=False,
         show_default="dead letters",
@@ -201,6 +201,7 @@ def run_now(
 
     place = Place(name, url)
     if ids:
+        check_alone(queue, task, beginning, text)
         done = asyncio.run(Actions(place, operator()).run_now(list(dict.fromkeys(ids))))
         print_each(done, as_json=as_json)
         return
@@ -255,6 +256,7 @@ def resend(
 
     place = Place(name, url)
     if ids:
+        check_alone(queue, task, beginning, text, error, status, since, until)
         done = asyncio.run(Actions(place, operator()).resend(list(dict.fromkeys(ids)), db))
         print_each(done, as_json=as_json)
         return
@@ -319,6 +321,7 @@ def move(
         chosen = None, queue, task, beginning
         act(Action.MOVE, chosen, place, yes=yes, dry_run=dry_run, as_json=as_json, to=to, text=text)
         return warn_if_unserved(to, place, as_json=as_json)
+    check_alone(queue, task, beginning, text)
     done = asyncio.run(Actions(place, operator()).move(list(dict.fromkeys(ids)), to))
     if any(each["did"] == "done" for each in done):
         warn_if_unserved(to, place, as_json=as_json)

@@ -55,6 +55,9 @@ def test_nothing_is_done_without_confirmation_or_filter(own_server: PrivateServe
         (["cancel"], "no jobs were named"),
         (["cancel", "--all", "--queue", "tiles"], "--all cannot be combined"),
         (["cancel", "an-id", "--queue", "tiles"], "IDs cannot be combined"),
+        (["jobs", "run-now", "an-id", "--task", "shop:pack"], "IDs cannot be combined"),
+        (["jobs", "resend", "an-id", "--status", "failed"], "IDs cannot be combined"),
+        (["jobs", "move", "an-id", "--text", "acme", "--to", "slow"], "IDs cannot be combined"),
     ):
         done = run_command(*arguments, "--url", url)
         assert done.returncode == 2
