@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
+import math
 import os
 import select
 import signal
@@ -16,6 +17,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +32,8 @@ _EARLY = (
     *("AIOTASK_NAME", "AIOTASK_HIDE", "AIOTASK_SERIALIZER", "AIOTASK_RESULT_TTL", "AIOTASK_WHEN_FULL"),
     *("AIOTASK_MAX_PENDING", "AIOTASK_OTEL"),
 )
+#: Seconds for which one thread that waits keeps others from looking.
+_SLICE = 0.01
 #: Room for the titles that processes give themselves, which replace the command line.
 _PADDING = "-" * 1000
 
@@ -57,6 +62,7 @@ class Command:
     ) -> None:
         self.args = ["aiotask", *arguments]
         self.returncode: int | None = None
+        self._looking = threading.Lock()
         request = {"arguments": arguments, "env": dict(env), "cwd": str(cwd), "session": session}
         self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -66,13 +72,18 @@ class Command:
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        if self.returncode is None and select.select([self._answers], [], [], 0)[0]:
-            self.returncode = int(self._answers.recv(100))
-            with self._answers:
-                self._answers.shutdown(socket.SHUT_WR)
-                # Until its process ID is free.
-                self._answers.recv(1)
-        return self.returncode
+        return self._look(0.0)
+
+    def _look(self, seconds: float) -> int | None:
+        """Its exit code, if it ends within these seconds. Any thread may look."""
+        with self._looking:
+            if self.returncode is None and select.select([self._answers], [], [], seconds)[0]:
+                self.returncode = int(self._answers.recv(100))
+                with self._answers:
+                    self._answers.shutdown(socket.SHUT_WR)
+                    # Until its process ID is free.
+                    self._answers.recv(1)
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, once it has ended.
@@ -80,11 +91,10 @@ class Command:
         Raises:
             subprocess.TimeoutExpired: it still runs after this many seconds.
         """
-        if self.returncode is None:
-            select.select([self._answers], [], [], timeout)
-        code = self.poll()
-        if code is None:
-            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        ends = math.inf if timeout is None else time.monotonic() + timeout
+        while (code := self._look(_SLICE)) is None:
+            if time.monotonic() > ends:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
         return code
 
     def send_signal(self, number: int) -> None:

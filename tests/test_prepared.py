@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from aiotask import App
 
-from .commands import heeds, run_command
+from .commands import Command, heeds, run_command
 from .workers import Workers
 
 APP = """\
@@ -84,6 +85,17 @@ def test_the_exit_code_of_workers_arrives(workers: Workers, tmp_path: Path, app_
     killed = workers.start("shop", app_dir=tmp_path, env={"TEST_APP": app_name}, fresh=fresh)
     killed._process.kill()
     assert killed.wait() == -9
+
+
+def test_any_thread_may_look_whether_a_forked_command_has_ended(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out, open(os.devnull, "rb") as nothing:
+        for _ in range(10):
+            command = Command("commands", ("--version",), (nothing, out, out), env=os.environ, cwd=tmp_path)
+            with ThreadPoolExecutor() as threads:
+                waits = [threads.submit(command.wait, 100.0) for _ in range(4)]
+                while command.poll() is None:
+                    pass
+                assert [wait.result() for wait in waits] == [0] * 4
 
 
 def test_a_forked_command_that_becomes_no_worker_ends_with_its_exit_code() -> None:
