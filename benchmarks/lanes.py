@@ -41,8 +41,8 @@ async def _rates(
 ) -> tuple[float, float]:
     """Sent per second, and completions per second of one worker."""
     with workers.held():
-        sent = await _sent(tasks, calls, jobs)
         plan.server.forget_counts()
+        sent = await _sent(tasks, calls, jobs)
     return sent, await completions(plan.server, jobs)
 
 
