@@ -114,7 +114,7 @@ def heeds(env: Mapping[str, str]) -> bool:
 
     given, here = early(env), early(_prepared_env("workers"))
     if given.get("PYTHONPATH") == str(ROOT):
-        # What is there is loaded from there in any case.
+        # Workers import the modules in the root from the root even without the variable.
         given.pop("PYTHONPATH")
         here.pop("PYTHONPATH", None)
     return given == here

@@ -161,7 +161,7 @@ class Pauses(Broker, Protocol):
         queue from now on.
 
         Returns:
-            How often pauses have changed: a worker that has been told of so many obeys this one."""
+            The number of changes of pauses, this one included. A worker that knows of as many obeys this pause."""
         ...
 
     async def obey(self, incarnation: str, changes: int) -> None:

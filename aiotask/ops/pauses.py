@@ -124,8 +124,8 @@ def _late(count: int) -> str:
         return ""
     processes, they = ("1 worker process has", "It") if count == 1 else (f"{count:,} worker processes have", "They")
     return (
-        f"{processes} not confirmed it yet. {they} may start jobs in hand until then: aiotask workers shows those that "
-        "do not answer."
+        f"{processes} not confirmed it yet. {they} may start jobs in hand until then: aiotask stack shows what the "
+        "processes do."
     )
 
 

@@ -112,7 +112,8 @@ class Paused:
             await broker.resume(id, begun=True)
 
     async def _say_obeyed(self, broker: Pauses, obeyed: tuple[str, int]) -> None:
-        """Whoever pauses waits for this; a server without memory may refuse it, and the pause holds all the same."""
+        """Confirm to the caller of a pause that this worker obeys it. A server without memory may refuse that, and the
+        pause holds even then."""
         try:
             await broker.obey(*obeyed)
             self._obeyed = obeyed

@@ -40,7 +40,7 @@ class Shop:
         self.price, self.other = price, other
 
     async def run(self, recorded: int) -> None:
-        """Run what waits until so many jobs are recorded."""
+        """Run the pending jobs until the history file has this number of jobs."""
         async with ResultDB(self.path) as history:
 
             async def are_recorded() -> bool:

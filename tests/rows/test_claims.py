@@ -172,19 +172,25 @@ def test_every_verb_of_the_seam_is_there(sqlite_url: str) -> None:
 # ---- the low-water mark
 
 
+def claims_of(worker: RowBroker) -> list[str]:
+    """The statements by which this worker claims from now on."""
+    statements: list[str] = []
+
+    @sa.event.listens_for(worker.database.engine, "before_cursor_execute")
+    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if "SKIP LOCKED" in statement:
+            statements.append(statement)
+
+    return statements
+
+
 async def test_a_claim_from_the_mark_on_keeps_the_order_and_forgets_no_row(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mark, "MANY", 5)
     shop = Shop(postgres_url)
     worker = await enlisted(shop, "host.1")
-    reads: list[str] = []
-
-    @sa.event.listens_for(worker.database.engine, "before_cursor_execute")
-    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
-        if "SKIP LOCKED" in statement:
-            reads.append(statement)
-
+    reads = claims_of(worker)
     shop.fill(20)
     assert len(await claim(worker, 10)) == 10
     assert len(reads) == 1
@@ -210,13 +216,7 @@ async def test_a_table_that_a_claim_does_not_come_to_keeps_its_mark(
     shop.add(shop.mail(id="000012"))
     found = await worker.claim("host.1", ["mails", "thumbnails"], (), 1)
     assert ids(found.deliveries) == ["mails/000012"]
-    reads: list[str] = []
-
-    @sa.event.listens_for(worker.database.engine, "before_cursor_execute")
-    def note(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
-        if "SKIP LOCKED" in statement:
-            reads.append(statement)
-
+    reads = claims_of(worker)
     assert len(await claim(worker, 3)) == 3
     assert any("due_at >=" in statement for statement in reads)
     await shop.close()

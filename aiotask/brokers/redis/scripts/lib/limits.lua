@@ -122,7 +122,7 @@ local function lines()
     end
   end
 
-  -- Jobs of a queue have left their lines, so many of each limit.
+  -- Subtract jobs that have left their lines from the counters of the queue and of its limits. ``counts``: limit -> jobs.
   function made.count_off(queue, counts)
     local all = 0
     for limit, count in pairs(counts) do
