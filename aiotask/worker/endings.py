@@ -228,17 +228,16 @@ class Endings:
     def _finish_of(self, run: Run, verdict: Verdict, dead: bool) -> Finish:
         """The outcome of a job that has ended, sealed."""
         job, delivery, status = run.job, run.delivery, verdict.what.status
-        attempt, value, error = delivery.meta.attempt, run.value, None
+        attempt, value, error, worker = delivery.meta.attempt, run.value, None, self._worker
         if verdict.error is not None:
             value = None
             error = run.info or error_info(verdict.error, run.traceback, self._serializer, job.id)
             # The retries of the job are used up, so it was expected to succeed in the end.
             dead = dead or (verdict.what is What.FAILED and attempt > 1)
-        worker = self._worker
-        if error is not None and (trail := delivery.meta.trail):
-            error = replace(error, trail=trail)
-            # A job that is given up has not run here.
-            worker = worker if run.started_at else trail[-1].worker
+            if trail := delivery.meta.trail:
+                error = replace(error, trail=trail)
+                # A job that is given up has not run here.
+                worker = worker if run.started_at else trail[-1].worker
         cpu = memory = 0
         if run.took >= SHORT:
             cpu, memory = _used(run)
@@ -249,13 +248,14 @@ class Endings:
         outcome = Outcome(
             WIRE_VERSION, job.id, job.task, status, attempt, worker, began, end, value, error, cpu, memory, graph
         )
-        if flow is not None:
-            sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-            where = flow.graph, flow.node, run.has_reported
-            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, *where)
         sealed = self._outcomes_sealer.seal(encode_outcome(outcome))
-        special = run.has_reported or (job.more is not None and special_of(job.more) is not None)
-        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, special=special)
+        special = run.has_reported
+        if flow is not None:
+            return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, graph, flow.node, special)
+        if job.more is not None:
+            special = special or special_of(job.more) is not None
+        # By position: every run makes one, and a name costs time.
+        return Finish(delivery, sealed, status, job.result_ttl, job.reply, dead, "", 0, special)
 
     def lost(self, run: Run) -> bytes:
         """The outcome of a job that runs at most once, if its process dies."""
