@@ -101,14 +101,35 @@ class Chromium:
             else:
                 self.events.setdefault(message.get("sessionId", ""), []).append(message)
 
-    def tab(self, *, width: int = 1440, height: int = 900, dark: bool = False, scripts: bool = True) -> Tab:
-        """A new tab with cookies of its own."""
+    def tab(
+        self,
+        *,
+        width: int = 1440,
+        height: int = 900,
+        dark: bool = False,
+        scripts: bool = True,
+        hurry: int = 1,
+        source: str = "",
+    ) -> Tab:
+        """A new tab with cookies of its own.
+
+        Args:
+            scripts: whether those of the pages run.
+            hurry: the timers of the pages end in this part of their time.
+            source: a script that runs in each page before those of the page.
+        """
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        return Tab(self, session, width, height, dark, scripts)
+        tab = Tab(self, session, width, height, dark, scripts)
+        if hurry != 1:
+            tab.run_first(f"(usual => setTimeout = (act, wait) => usual(act, wait / {hurry}))(setTimeout)")
+        if source:
+            tab.run_first(source)
+        return tab
 
     def close(self) -> None:
+        self.call("Browser.close")
         for pipe in (self._write, self._read):
             os.close(pipe)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -141,6 +162,10 @@ class Tab:
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
+
+    def run_first(self, source: str) -> None:
+        """Run a script in each page that is opened from now on, before those of the page."""
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=source)
 
     # ---- looking
 

@@ -6,13 +6,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from aiotask import App
 
-from ..server import PrivateServer
-from ..workers import ROOT, Supervisor, Workers
+from ..helpers import WAIT
+from ..workers import ROOT, running_workers
 from .chromium import Chromium, find_chromium
 from .serving import serving
 
@@ -38,18 +39,52 @@ def axe() -> str:
 
 
 class Service:
-    """An app with workers, and its dashboard as users start it."""
+    """An app with workers and jobs of every kind, and its dashboard as users start it.
 
-    def __init__(self, app: App, base: str, supervisor: Supervisor, web: subprocess.Popen[bytes]) -> None:
+    Args:
+        directory: where two jobs have looked for a file in vain.
+        mendable: id of the one that a test mends.
+        dead: id of the other.
+    """
+
+    def __init__(
+        self, app: App, base: str, web: subprocess.Popen[bytes], directory: Path, mendable: str, dead: str
+    ) -> None:
         self.app = app
         self.base = base
-        self.supervisor = supervisor
         self.web = web
+        self.directory = directory
+        self.mendable = mendable
+        self.dead = dead
+
+
+@pytest.fixture(scope="module")
+def module_service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    name, directory = f"test-{uuid4().hex[:12]}", tmp_path_factory.mktemp("browser")
+    env = {"AIOTASK_URL": redis_url, "TEST_APP": name, "AIOTASK_RESULT_DB": str(directory / "history.db")}
+    with running_workers(directory, redis_url) as workers, serving(name, env) as (base, web):
+        workers.start("tests.browser.shop", concurrency=1, env=env, app_dir=ROOT)
+        app = App(name, url=redis_url)
+        yield Service(app, base, web, directory, *fill(app, directory))
 
 
 @pytest.fixture
-def service(own_server: PrivateServer, app_name: str, workers: Workers, tmp_path: Path) -> Iterator[Service]:
-    env = {"AIOTASK_URL": own_server.url, "TEST_APP": app_name, "AIOTASK_RESULT_DB": str(tmp_path / "history.db")}
-    supervisor = workers.start("tests.browser.shop", concurrency=1, env=env, app_dir=ROOT)
-    with serving(app_name, env) as (base, web):
-        yield Service(App(app_name, url=own_server.url), base, supervisor, web)
+def service(module_service: Service, worker_logs: None) -> Service:
+    """Shared by the tests of a file."""
+    return module_service
+
+
+def fill(app: App, directory: Path) -> tuple[str, str]:
+    """Send jobs of every kind; the ids of two that were given up, which would have read the files "a" and "b"."""
+    for tile in range(30):
+        app.s("shop:render", tile).apply_async()
+    app.s("shop:add", app.s("shop:render", 1).cast, 2).apply_async()
+    app.named("shop:render").options(delay=3600.0).apply_async(1)
+    app.named("shop:unknown").apply_async()
+    failed = [
+        app.named("shop:read", queue="reading", retries=1).apply_async(str(directory / name)) for name in ("a", "b")
+    ]
+    for result in failed:
+        with pytest.raises(FileNotFoundError):
+            result.get(timeout=WAIT)
+    return failed[0].id, failed[1].id

@@ -38,7 +38,7 @@ def serving(name: str, env: Mapping[str, str]) -> Iterator[tuple[str, subprocess
             return False
 
     try:
-        wait_until(there, description="the dashboard is there", timeout=60)
+        wait_until(there, description="the dashboard is there")
         yield base, web
     finally:
         web.terminate()

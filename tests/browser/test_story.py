@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,23 +22,6 @@ PATHS = [
 ]
 
 
-def fill(service: Service, tmp_path: Path) -> str:
-    """Send jobs of every kind; the id of one that was given up."""
-    app = service.app
-    for tile in range(30):
-        app.s("shop:render", tile).apply_async()
-    app.s("shop:add", app.s("shop:render", 1).cast, 2).apply_async()
-    app.named("shop:render").options(delay=3600.0).apply_async(1)
-    app.named("shop:unknown").apply_async()
-    failed = [
-        app.named("shop:read", queue="reading", retries=1).apply_async(str(tmp_path / name)) for name in ("a", "b")
-    ]
-    for result in failed:
-        with pytest.raises(FileNotFoundError):
-            result.get(timeout=60)
-    return failed[0].id
-
-
 def clean(tab: Tab, service: Service) -> None:
     """No message on the console, no report of the policy, and no request to another server."""
     assert tab.complaints() == []
@@ -45,10 +29,8 @@ def clean(tab: Tab, service: Service) -> None:
     assert not foreign
 
 
-def test_an_operator_finds_what_failed_mends_it_and_replays_it(
-    chromium: Chromium, service: Service, tmp_path: Path
-) -> None:
-    id = fill(service, tmp_path)
+def test_an_operator_finds_what_failed_mends_it_and_replays_it(chromium: Chromium, service: Service) -> None:
+    id = service.mendable
     tab = chromium.tab()
     tab.open(f"{service.base}/")
     tab.wait("document.body.innerText.includes('FileNotFoundError')", "the overview tells of the error")
@@ -60,7 +42,7 @@ def test_an_operator_finds_what_failed_mends_it_and_replays_it(
     tab.wait("document.querySelector('[data-selected]').textContent === '1'", "one is selected")
     assert tab.run("document.querySelector('[data-key=R]').disabled") is False
 
-    (tmp_path / "a").write_text("leek")
+    (service.directory / "a").write_text("leek")
     tab.press("R")
     tab.wait("!!document.querySelector('dialog[open]')", "it asks once")
     tab.leaving(lambda: tab.press("Enter"))
@@ -73,8 +55,7 @@ def test_an_operator_finds_what_failed_mends_it_and_replays_it(
     clean(tab, service)
 
 
-def test_a_queue_is_paused_with_a_reason_and_resumed(chromium: Chromium, service: Service, tmp_path: Path) -> None:
-    fill(service, tmp_path)
+def test_a_queue_is_paused_with_a_reason_and_resumed(chromium: Chromium, service: Service) -> None:
     tab = chromium.tab()
     tab.open(f"{service.base}/queues/reading")
     tab.press("P")
@@ -101,9 +82,8 @@ def _pauses(service: Service) -> list[object]:
     return asyncio.run(read())
 
 
-def test_what_the_reader_does_survives_ten_polls(chromium: Chromium, service: Service, tmp_path: Path) -> None:
-    fill(service, tmp_path)
-    tab = chromium.tab()
+def test_what_the_reader_does_survives_ten_polls(chromium: Chromium, service: Service) -> None:
+    tab = chromium.tab(hurry=5)
     rows = "document.querySelectorAll('input[name=id]').length"
 
     def recorded() -> bool:
@@ -134,22 +114,25 @@ def test_what_the_reader_does_survives_ten_polls(chromium: Chromium, service: Se
     clean(tab, service)
 
 
-def test_it_greys_what_it_no_longer_knows_and_goes_on(chromium: Chromium, service: Service, tmp_path: Path) -> None:
-    fill(service, tmp_path)
-    tab = chromium.tab()
+def test_it_greys_what_it_no_longer_knows_and_goes_on(chromium: Chromium, service: Service) -> None:
+    tab = chromium.tab(hurry=5)
     tab.open(f"{service.base}/queues")
     tab.wait("document.querySelector('main').innerText.includes('reading')", "it shows what was counted after the jobs")
-    service.web.send_signal(19)
-    tab.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-    tab.wait("document.documentElement.classList.contains('stale')", "it says that nothing answers")
-    assert "reading" in tab.text("main")
-    service.web.send_signal(18)
+    service.web.send_signal(signal.SIGSTOP)
+    try:
+        tab.call(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+        tab.wait("document.documentElement.classList.contains('stale')", "it says that nothing answers")
+        assert "reading" in tab.text("main")
+    finally:
+        service.web.send_signal(signal.SIGCONT)
     tab.call("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
     tab.wait("!document.documentElement.classList.contains('stale')", "it goes on")
 
 
-def test_pages_are_whole_without_a_script(chromium: Chromium, service: Service, tmp_path: Path) -> None:
-    id = fill(service, tmp_path)
+def test_pages_are_whole_without_a_script(chromium: Chromium, service: Service) -> None:
+    id = service.dead
     tab = chromium.tab(scripts=False)
     for path in PATHS:
         tab.open(service.base + path)
@@ -165,16 +148,15 @@ def test_pages_are_whole_without_a_script(chromium: Chromium, service: Service, 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_is_accessible_at_every_width(
-    chromium: Chromium, service: Service, axe: str, tmp_path: Path, dark: bool, is_full: bool
+    chromium: Chromium, service: Service, axe: str, dark: bool, is_full: bool
 ) -> None:
     """With --full each theme has each width; without it the light one the narrowest and the dark one the widest."""
-    id = fill(service, tmp_path)
+    id = service.dead
     wrong = []
     for width in (1440, 768, 390) if is_full else (1440,) if dark else (390,):
-        tab = chromium.tab(width=width, dark=dark)
+        tab = chromium.tab(width=width, dark=dark, source=axe)
         for path in [*PATHS, f"/jobs/{id}", f"/dead/{id}"]:
             tab.open(service.base + path)
-            tab.run(f"{axe};0")
             found = tab.run(
                 "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
                 ".then(done => done.violations.map(each => `${each.id}: ${each.nodes[0].html}`))"

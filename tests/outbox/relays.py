@@ -1,4 +1,4 @@
-"""``python -m tests.outbox.relays DATABASE BROKER APP STEP``: a relay that dies by SIGKILL after a step.
+"""A relay in a process of its own, which dies by SIGKILL after a step.
 
 Steps: ``taken`` (a batch has its name), ``pushed`` (the broker has it), ``deleted``; ``never``.
 """
@@ -6,15 +6,19 @@ Steps: ``taken`` (a batch has its name), ``pushed`` (the broker has it), ``delet
 from __future__ import annotations
 
 import asyncio
+import functools
+import multiprocessing
 import os
 import signal
-import sys
 from functools import partial
+from multiprocessing.context import ForkServerContext
 
 from aiotask.brokers import connect
 from aiotask.brokers.sql.address import open_database
 from aiotask.brokers.sql.outbox import Batch, Outbox
 from aiotask.keeper.relay import Relay
+
+from ..helpers import WAIT
 
 
 class Dying(Outbox):
@@ -46,5 +50,24 @@ async def main(database: str, url: str, app: str, step: str) -> None:
         pass
 
 
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+def run_relay(database: str, url: str, app: str, step: str) -> int | None:
+    """The exit code of a relay that sends what waits, negative for a signal."""
+    process = _forks().Process(target=_run, args=(database, url, app, step))
+    process.start()
+    process.join(WAIT)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    return code
+
+
+def _run(*arguments: str) -> None:
+    asyncio.run(main(*arguments))
+
+
+@functools.cache
+def _forks() -> ForkServerContext:
+    """Forks of one process that has loaded this module, and has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

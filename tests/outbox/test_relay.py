@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -23,9 +21,8 @@ from aiotask.keeper.relay import Relay
 
 from ..helpers import wait_until_async
 from ..server import PrivateServer
+from . import relays
 from .shop import TABLES, Shop
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
@@ -57,9 +54,8 @@ async def _drained(shop: Shop) -> None:
     await wait_until_async(empty, description="no job is left")
 
 
-def run_relay(shop: Shop, step: str) -> int:
-    command = [sys.executable, "-m", "tests.outbox.relays", shop.url, shop.app.url, shop.app.name, step]
-    return subprocess.run(command, cwd=ROOT, timeout=100).returncode
+def run_relay(shop: Shop, step: str) -> int | None:
+    return relays.run_relay(shop.url, shop.app.url, shop.app.name, step)
 
 
 @pytest.mark.parametrize("step", ["taken", "pushed", "deleted"])
