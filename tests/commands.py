@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Command", "heeds", "run_command"]
+__all__ = ["Command", "heeds", "lend_command", "run_command"]
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Begin the names of variables that Python, the C library and aiotask read as they are loaded.
@@ -146,6 +146,19 @@ def run_command(
         out.seek(0)
         errors.seek(0)
         return subprocess.CompletedProcess(command.args, code, out.read().decode(), errors.read().decode())
+
+
+def lend_command(folder: Path) -> tuple[dict[str, str], tuple[int, ...]]:
+    """Put an ``aiotask`` for shells into this folder, which forks the commands.
+
+    Returns:
+        Variables and descriptors that the shell has to be given.
+    """
+    lines = [_loaded(what, ()).fileno() for what in ("commands", "workers")]
+    program = folder / "aiotask"
+    program.write_text(f"#!{sys.executable} -IS\n" + (ROOT / "tests/forked_command.py").read_text())
+    program.chmod(0o755)
+    return {"TEST_FORKED": " ".join(map(str, lines))}, tuple(lines)
 
 
 def _prepared_env(what: str) -> dict[str, str]:

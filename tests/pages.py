@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .commands import lend_command
 from .workers import Supervisor
 
 __all__ = ["Block", "Reader", "blocks"]
@@ -23,6 +24,7 @@ _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*\Z")
 _AS_IN = re.compile(r"<!-- as in (.+) -->\s*\Z")
 _NEEDS = re.compile(r"<!-- needs (.+) -->\s*\Z")
 _SERVICE = re.compile(r"(\w+=\S+ )*(flask .*|python manage.py )?aiotask (worker|run) (?!.*(--burst|--help))")
+_EARLY = re.compile(r"\b(PYTHON\w*|LC_\w+|LANG|AIOTASK_\w+)=|\bkill\b|\$!")
 _PRINTED = re.compile(r"^\s*print\(.*\)\s+# (.+)$", re.MULTILINE)
 _AWAITS = """\
 import asyncio
@@ -103,6 +105,9 @@ class Reader:
     def __init__(self, place: Path, home: Path, *path: Path, env: Mapping[str, str] | None = None) -> None:
         self.place = place
         self._workers: list[Supervisor] = []
+        lent = home / "bin"
+        lent.mkdir(parents=True)
+        variables, self._lines = lend_command(lent)
         self._env = {name: value for name, value in os.environ.items() if not name.startswith("AIOTASK_")}
         self._env |= {
             "AIOTASK_HOME": str(home),
@@ -116,6 +121,9 @@ class Reader:
             "PATH": os.pathsep.join(map(str, (*path, Path(sys.executable).parent, os.environ["PATH"]))),
             **(env or {}),
         }
+        # A block that tells Python or aiotask something early has to begin with a new Python.
+        searched = os.pathsep.join(map(str, (*path, lent, self._env["PATH"])))
+        self._shell = {**self._env, **variables, "PATH": searched}
 
     def follow(self, block: Block, *, run_later: bool) -> None:
         """Do what one block says; AssertionError where it fails or prints something else than the page tells.
@@ -127,7 +135,8 @@ class Reader:
             if _SERVICE.match(block.text):
                 self._start(block)
             else:
-                self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text))
+                env = self._env if _EARLY.search(block.text) else self._shell
+                self._check(block, self._run(block, "bash", "-euo", "pipefail", "-c", block.text, env=env))
             return
         assert block.language == "python", block.place
         name = block.file or f"block_{block.line}.py"
@@ -145,11 +154,12 @@ class Reader:
         self._workers.append(supervisor)
         supervisor.wait_for_banner()
 
-    def _run(self, block: Block, *command: str) -> str:
+    def _run(self, block: Block, *command: str, env: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(
             command,
             cwd=self.place,
-            env=self._env,
+            env=self._env if env is None else env,
+            pass_fds=self._lines,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

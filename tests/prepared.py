@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
 import random
@@ -16,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from typing import NoReturn
+from typing import IO, NoReturn, cast
 
 __all__: list[str] = []
 
@@ -82,6 +83,8 @@ def begin(request: bytes, *descriptors: int) -> None:
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, fitting(getattr(sys, name)))
     command = json.loads(request)
     before = len(_python_path()) + (not sys.flags.safe_path)
     os.environ.clear()
@@ -94,6 +97,24 @@ def begin(request: bytes, *descriptors: int) -> None:
     # In place of the directory of this file, and of what this process was given.
     sys.path[:before] = [*([] if sys.flags.safe_path else [command["cwd"]]), *_python_path()]
     sys.argv = ["aiotask", *command["arguments"]]
+
+
+def fitting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The stream; another one if it was opened on a file and now has a pipe, which has no place to look for."""
+    if not stream.seekable():
+        return stream
+    try:
+        os.lseek(stream.fileno(), 0, os.SEEK_CUR)
+    except OSError:
+        binary = io.FileIO(stream.fileno(), "wb", closefd=False)
+        return io.TextIOWrapper(
+            cast("IO[bytes]", binary) if stream.write_through else io.BufferedWriter(binary),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+    return stream
 
 
 def _python_path() -> list[str]:

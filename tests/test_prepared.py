@@ -14,7 +14,7 @@ import pytest
 
 from aiotask import App
 
-from .commands import Command, heeds, run_command
+from .commands import Command, heeds, lend_command, run_command
 from .workers import Workers
 
 APP = """\
@@ -131,3 +131,22 @@ def test_workers_are_new_where_a_variable_says_what_is_read_as_the_library_is_lo
     assert heeds(given)
     for name in (*names, "PYTHONHASHSEED", "LC_ALL", "PYTHONPATH"):
         assert not heeds({**given, name: "1"}), name
+
+
+def test_a_shell_that_is_lent_the_command_runs_forks_of_it(tmp_path: Path) -> None:
+    variables, lines = lend_command(tmp_path)
+    env = {**os.environ, **variables, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    script = (
+        'aiotask --version | tr a-z A-Z; aiotask nonsense 2> refused || echo "ended with $?"; aiotask worker --help'
+    )
+
+    done = subprocess.run(
+        ["bash", "-c", script], env=env, cwd=tmp_path, pass_fds=lines, capture_output=True, text=True, timeout=240
+    )
+
+    first, second, *worker = done.stdout.splitlines()
+    assert first.startswith("AIOTASK ")
+    assert second == "ended with 2"
+    assert any("--concurrency" in line for line in worker)
+    assert "nonsense" in (tmp_path / "refused").read_text()
+    assert (done.returncode, done.stderr) == (0, "")
