@@ -221,6 +221,10 @@ class HistoryFile:
         if self._version(connection) == SCHEMA_VERSION:
             return
         if not self.create:
+            # It may be that another process makes it right now.
+            with contextlib.suppress(OSError), _directory_lock(self.path.parent, self.timeout):
+                if self._version(connection) == SCHEMA_VERSION:
+                    return
             raise ConfigError(
                 f'The result database "{self.path}" is empty or of an earlier release. Call setup() once to prepare it.'
             )

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from ..brokers import features, require
+from ..brokers import features, namespaces, require
 from ..brokers.pauses import Pause, Pauses, begin_pause, renewed
 from ..brokers.technology import PAUSES
 from ..errors import ConfigError
@@ -112,10 +112,12 @@ async def change(place: Place, pause: Pause, *, resume: bool) -> Change:
         if resume:
             done = await broker.resume(pause.id)
             return Change(connection.label, pause, done, "" if done else await _still_paused(connection))
+        apps = await namespaces(connection.broker.url)
         pause, stands = renewed(pause, (await broker.pauses()).pauses)
         # One that stands is written again: that ends a resume which has begun.
         late = await begin_pause(broker, pause)
-        notes = (_already(stands, pause) if stands else "", await _unknown(connection, pause), _late(late))
+        unknown = await _unknown(connection, pause) if connection.name in apps else _new(connection, apps)
+        notes = (_already(stands, pause) if stands else "", unknown, _late(late))
         return Change(connection.label, pause, True, " ".join(filter(None, notes)))
 
 
@@ -133,6 +135,12 @@ def _already(stands: Pause, now: Pause) -> str:
     since = datetime.fromtimestamp(stands.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     replaced = f" The reason was: {stands.why}." if stands.why and now.why != stands.why else ""
     return f"It was paused already, by {stands.by or 'an unknown operator'} since {since}.{replaced}"
+
+
+def _new(connection: Connection, apps: Sequence[str]) -> str:
+    """A sentence on an app of which the server had nothing before: a typing error as a rule."""
+    known = f"Apps: {', '.join(sorted(apps)[:_SHOWN])}." if apps else "No app has used it yet."
+    return f'This server knew no app "{connection.name}".{likely(connection.name, apps)} {known}'
 
 
 async def _unknown(connection: Connection, pause: Pause) -> str:

@@ -149,7 +149,7 @@ def django_connection(alias: str) -> Any:
     """Django's connection of this thread to a database of its settings.
 
     Raises:
-        ConfigError: Django is not in use in this process, or its settings have no such database.
+        ConfigError: Django is not in use in this process, has no settings yet, or they have no such database.
     """
     module: Any = sys.modules.get("django.db")
     if module is None:
@@ -157,7 +157,12 @@ def django_connection(alias: str) -> Any:
             f'in_transaction("{alias}"): a text is the alias of a database in the settings of Django, which is not '
             "loaded in this process. Give a Session or a connection."
         )
-    if alias not in module.connections:
+    exceptions: Any = sys.modules["django.core.exceptions"]
+    try:
+        if alias in module.connections:
+            return module.connections[alias]
         known = ", ".join(f'"{name}"' for name in module.connections)
-        raise ConfigError(f'The settings of Django have no database "{alias}", but {known}.')
-    return module.connections[alias]
+    except exceptions.ImproperlyConfigured as error:
+        text = f'in_transaction("{alias}"): {str(error).splitlines()[0].rstrip(".")}. Call django.setup() before.'
+        raise ConfigError(text) from error
+    raise ConfigError(f'The settings of Django have no database "{alias}", but {known}.')

@@ -77,7 +77,7 @@ class Intake:
         convicted, syncs = list[Run](), list[Run]()
         in_hand, registry, sealer, name = self._in_hand, self._registry, self._sealer, self._membership.name
         claimed, prefetch, stuck = in_hand.claimed, in_hand.prefetch, in_hand.syncs.stuck(AHEAD)
-        chooses, holds = prefetch.chooses, self._paused.is_any
+        chooses, holds, put = prefetch.chooses, self._paused.is_any, in_hand.asyncs.put
         goes_back = self._life.stopping or reliefs != in_hand.reliefs or self._solitude.excludes(in_hand)
         for delivery in deliveries:
             if claimed.setdefault((delivery.lane, delivery.entry), delivery) is not delivery:
@@ -98,8 +98,12 @@ class Intake:
                 else:
                     if chooses:
                         prefetch.claimed(run.task.is_async)
-                    if (run.job.more is None and not holds and not delivery.meta.saved) or not self._waits(run):
-                        self._enqueue(run, stuck, syncs)
+                    task = run.task
+                    if run.job.more or holds or delivery.meta.saved or stuck or task.goes_apart or task.more:
+                        self._place(run, stuck, syncs)
+                    else:
+                        # Most jobs go straight into their row: they cost no further call.
+                        (put if task.is_async else syncs.append)(run)
         if in_hand.batches.share and deliveries:
             in_hand.batches.weigh(len(deliveries))
         if rejected or convicted:
@@ -132,6 +136,10 @@ class Intake:
         if self._life.stopping:
             return self.go_on(runs)
         self.go_on([run for run in runs if not self._waits_for_facts(run)])
+
+    def _place(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
+        if not self._waits(run):
+            self._enqueue(run, stuck, syncs)
 
     def _waits(self, run: Run) -> bool:
         """Whether a run waits for facts or values first; it is put into its row then."""
@@ -172,7 +180,7 @@ class Intake:
     def _enqueue(self, run: Run, stuck: bool, syncs: list[Run]) -> None:
         """Put a run into its row; sync runs are added to ``syncs``, since they are put into their row together."""
         task = run.task
-        # Most jobs have neither a limited task nor a limit of an earlier release: they cost no call.
+        # The job may have a limit of an earlier release of the app.
         if self._admission is not None and (task.more or run.job.more) and self._admission.turns_away(run):
             return
         if stuck and not task.is_async:

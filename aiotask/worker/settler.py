@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import accumulate, islice
+from operator import attrgetter
 from typing import Protocol, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
@@ -42,6 +45,10 @@ class _Finisher(Protocol):
     def __call__(
         self, incarnation: str, batch: Sequence[Finish], *, repeat: bool = False
     ) -> Awaitable[tuple[list[Settled], Liveness]]: ...
+
+
+_delivery_of: Callable[[Finish], Delivery] = attrgetter("delivery")
+_outcome_of: Callable[[Finish], bytes] = attrgetter("outcome")
 
 
 class _Row:
@@ -158,15 +165,11 @@ class Settler:
             self._idle.set()
 
     async def _send_finishes(self, row: _Row) -> None:
-        batch: list[Finish] = []
-        size = 0
         waiting = row.waiting
-        for _ in range(min(len(waiting), row.most)):
-            item = waiting.popleft()
-            batch.append(item)
-            size += len(item.outcome)
-            if size >= BATCH_BYTES:
-                break
+        # Sizes add up outside of Python: every job passes here.
+        sizes = list(accumulate(map(len, map(_outcome_of, islice(waiting, row.most)))))
+        count = min(len(sizes), bisect_left(sizes, BATCH_BYTES) + 1)
+        batch = [waiting.popleft() for _ in range(count)]
         while True:
             try:
                 answers, liveness = await row.finish(self._membership.incarnation, batch, repeat=row.repeat)
@@ -195,7 +198,7 @@ class Settler:
                     self._finish_delay.reset()
                 if Settled.NOT_YOURS in answers and self.disowned is not None:
                     self.disowned(item for item, answer in zip(batch, answers, strict=True) if not answer)
-                self._report([item.delivery for item in batch], answers, liveness, dropped=True)
+                self._report(list(map(_delivery_of, batch)), answers, liveness, dropped=True)
                 return
 
     async def _finish_special(

@@ -112,6 +112,14 @@ def test_a_pause_of_what_no_live_worker_knows_says_so(place: list[str]) -> None:
     assert "Did you mean" not in invoke("queues", "pause", "other", *place).output
 
 
+def test_a_pause_of_an_app_that_the_server_does_not_know_says_so(place: list[str]) -> None:
+    name, url = place[1], place[3]
+    note = ask("queues", "pause", "mail", "--name", f"{name}s", "--url", url)["note"]
+    assert note.startswith(f'This server knew no app "{name}s". Did you mean "{name}"? Apps: ')
+    # The pause stands all the same: workers of a new app may come later.
+    assert "It was paused already" in ask("queues", "pause", "mail", "--name", f"{name}s", "--url", url)["note"]
+
+
 def test_doctor_names_each_pause_and_how_it_ends(place: list[str]) -> None:
     ask("queues", "pause", "mail", "--why", "the server moves", *place)
     ask("tasks", "pause", "shop:measure", "obj == 'a b'", *place)

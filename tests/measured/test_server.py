@@ -127,6 +127,26 @@ async def test_what_is_sent_at_once_goes_out_in_small_batches(own_server: Privat
             assert await aiotask.gather(results) == list(range(count))
 
 
+async def test_outcomes_that_are_large_go_out_in_small_batches(own_server: PrivateServer, app_name: str) -> None:
+    app, count, gate = App(app_name, url=own_server.url), 40, asyncio.Event()
+    running: list[int] = []
+
+    @app.task
+    async def large(n: int) -> bytes:
+        running.append(n)
+        await gate.wait()
+        return bytes([n]) * (BATCH_BYTES // 4)
+
+    async with app, app.worker():
+        results = [large.apply_async(n) for n in range(count)]
+        await wait_until_async(lambda: len(running) == count, description="all jobs run")
+        own_server.call("CONFIG", "RESETSTAT")
+        gate.set()
+        assert [value[0] for value in await aiotask.gather(results)] == list(range(count))
+    calls = own_server.call("INFO", "commandstats")["cmdstat_xack"]["calls"]
+    assert count // 4 <= calls < count
+
+
 @pytest.mark.trap("server clock")
 async def test_a_pause_of_the_server_or_of_a_peer_kills_no_host(
     own_server: PrivateServer, another_broker: Callable[[], Broker], app_name: str, monkeypatch: pytest.MonkeyPatch

@@ -95,3 +95,15 @@ except Exception as error: print(type(error).__name__, error, "django" in sys.mo
     assert done.stdout.startswith("ConfigError")
     assert "not loaded" in done.stdout
     assert done.stdout.rstrip().endswith("False")
+
+
+def test_django_without_settings_is_an_error_that_names_the_next_step(sqlite_shop: Shop) -> None:
+    program = f"""
+import django.db
+from aiotask import App
+app = App("shop", url="memory://", database={sqlite_shop.url!r})
+try: app.in_transaction("default")
+except Exception as error: print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.stdout.startswith("ConfigError") and "Call django.setup()" in done.stdout, done.stdout + done.stderr

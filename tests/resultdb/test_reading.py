@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from aiotask.history.record import JobRecord
 from aiotask.history.recorder import Recorder
 from aiotask.wire.plaintext import plain_value
 
+from ..helpers import wait_until_async
 from ..history import SECRET, START, batch, count, finished, pickled, python, sqlite
 
 
@@ -176,3 +179,22 @@ def test_sqlite_is_loaded_at_first_use() -> None:
 def test_plain_values_need_nobody() -> None:
     assert plain_value(b"J[1, NaN]")[0] == 1
     assert plain_value(pickled({"a": {1, 2}})) == {"a": {1, 2}}
+
+
+async def test_a_reader_waits_for_a_file_that_is_being_made(tmp_path: Path) -> None:
+    path, made = tmp_path / "history.db", tmp_path / "made" / "history.db"
+    async with ResultDB(made) as other:
+        await other.setup()
+    path.touch()
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)  # as a recorder does while it makes the file
+    reading = asyncio.create_task(ResultDB(path).count())
+    await wait_until_async(lambda: reading.done() or _is_open(path), description="the reader has opened the file")
+    with contextlib.closing(sqlite3.connect(made)) as source, contextlib.closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    os.close(directory)
+    assert await reading == 0
+
+
+def _is_open(path: Path) -> bool:
+    return any(os.path.realpath(each) == str(path) for each in Path("/proc/self/fd").iterdir())

@@ -186,10 +186,13 @@ def add_finishes(args: list[Any], batch: Sequence[Finish]) -> None:
         ):
             lane, status, ttl, reply, dead = claim.lane, item.status, item.result_ttl, item.reply, item.dead
             facts = facts_of_dead(item) if dead else b""
+            if count_at:
+                args[count_at] = (len(args) - 1 - count_at) // 3
             args += (lane, _counter_of(lane, status), milliseconds(ttl), reply, facts, 0)
             count_at = len(args) - 1
         args += (claim.entry, claim.id, item.outcome)
-        args[count_at] += 1
+    if count_at:
+        args[count_at] = (len(args) - 1 - count_at) // 3
 
 
 @lru_cache(maxsize=256)
