@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from typing import cast
 
 import msgspec
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from aiotask import App
 from aiotask.broker import Finish, Push
 from aiotask.brokers import audit_of, connect
-from aiotask.job import WIRE_VERSION, Job, More, Status, encode_job
+from aiotask.brokers.limits import Limits
+from aiotask.job import WIRE_VERSION, Attempt, Job, More, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
+from aiotask.values.limit import LimitSpec
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named
 
@@ -45,7 +48,8 @@ _NAME = 150
 
 
 async def spoil(app: App, text: str) -> list[str]:
-    """Put the text wherever the server takes it: task, queue, id, arguments, error, traceback, facts of a worker."""
+    """Put the text wherever the server takes it: task, queue, id, arguments, headers, limit, error, traceback, earlier
+    attempts, facts of a worker."""
     name = text[:_NAME]
     broker = connect(app.url, app.name)
     await broker.open()
@@ -54,9 +58,13 @@ async def spoil(app: App, text: str) -> list[str]:
     ids = [name, f"dead-{name}", f"run-{name}"]
     queue = name.replace("\x00", "0")
     for number, id in enumerate(ids, 1):
-        more = More(parent=name, limit=f"{name}:{name}") if number == 1 else None
-        job = Job(WIRE_VERSION, id, name, queue, body, time.time(), more=more)
+        # Only 32 characters are taken for the id of a trace.
+        headers = {name: text[:999], "traceparent": f"00-{text[:32].ljust(32, '<')}-{name}-01"}
+        more = More(parent=name, headers=headers, limit=f"{name}:{name}" if number == 1 else "")
+        job = Job(WIRE_VERSION, id, name, queue, body, sent_at=time.time(), more=more)
         await broker.push(f"spoiler-{number}", 1, [Push(id, queue, 5, jobs.seal(encode_job(job)), custom=True)])
+    limit = LimitSpec(name.replace(":", "."), max_running=1, task=name)
+    await cast("Limits", broker).declare_limits(time.time(), name, [limit])
     facts = {
         "host": name,
         "queues": [queue],
@@ -68,9 +76,11 @@ async def spoil(app: App, text: str) -> list[str]:
     }
     host = f"host{name}"
     await broker.enlist(f"{host}.1", host, msgspec.msgpack.encode(facts))
-    claim = await broker.claim(f"{host}.1", [queue], [], 2)
-    for delivery in claim.deliveries[1:]:
-        error = ErrorInfo(name, text, text)
+    # A claim takes jobs of some bytes at most, so one of 1 MB each is all that it takes.
+    taken = [await broker.claim(f"{host}.1", [queue], [], 1) for _ in range(2)]
+    for delivery in taken[1].deliveries:
+        earlier = tuple(Attempt(1.0, name, how, name) for how in ("retried", name))
+        error = ErrorInfo(name, text, text, trail=earlier)
         ended = Outcome(WIRE_VERSION, delivery.id, name, Status.FAILED, 1, host, 1.0, 2.0, None, error)
         sealed = outcomes.seal(encode_outcome(ended))
         await broker.finish(f"{host}.1", [Finish(delivery, sealed, Status.FAILED, 600.0, dead=True)])
