@@ -145,7 +145,7 @@ _TRAIL = (Column("ended as"), Column("worker", 2, cut="front"), Column("when", 1
 def _attempts(page: Page, found: Mapping[str, Any], width: int) -> None:
     if trail := found.get("trail"):
         page.gap()
-        page.add(heading("Attempts", "that were followed by another one"))
+        page.add(heading("Attempts", "that ended without an outcome"))
         rows: list[tuple[Row | None, list[Text | str]]] = [
             (None, [marked(trail_mark(how)), cell(worker, "dim"), cell(ago_words(at), "dim"), cell(why)])
             for at, worker, how, why in reversed(trail)

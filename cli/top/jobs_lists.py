@@ -117,7 +117,9 @@ def history(data: Mapping[str, Any], width: int, given: Given) -> Page:
         page.add(*paragraph(found.note, width, "dim"))
     if found.path:
         page.gap()
-        waiting = f"; {count(data['unrecorded'])} finished jobs wait to be recorded" if data["unrecorded"] else ""
+        left = data["unrecorded"]
+        jobs = "1 finished job waits" if left == 1 else f"{count(left)} finished jobs wait"
+        waiting = f"; {jobs} to be recorded" if left else ""
         page.add(*paragraph(f"From the history file {found.path}{waiting}.", width, "dim"))
     return page
 
