@@ -24,7 +24,7 @@ floors: ## check that files import only from the layers below
 	$(BIN)lint-imports --no-logo
 
 test: ## run the tests, which start private servers
-	$(PYTHON) -m pytest -n 5
+	$(PYTHON) -m pytest -n 4
 
 coverage: ## run the tests and list the lines that they do not cover
 	$(PYTHON) -m pytest --cov --cov-report=term-missing

