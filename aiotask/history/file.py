@@ -213,8 +213,10 @@ class HistoryFile:
         if not os.access(self.path, os.W_OK):
             raise PermissionError(errno.EACCES, "no permission to write", str(self.path))
         for path in self._paths()[1:]:
-            if path.exists() and not os.access(path, os.W_OK):
-                path.chmod(stat.S_IMODE(self.path.stat().st_mode))
+            if not os.access(path, os.W_OK):
+                # The last program that closes the file removes both: they may be missing, or go at any moment.
+                with contextlib.suppress(FileNotFoundError):
+                    path.chmod(stat.S_IMODE(self.path.stat().st_mode))
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date, or refuse a file of another program or of a later release."""

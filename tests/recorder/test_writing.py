@@ -54,6 +54,27 @@ with Recorder(path, [SECRET], "shop") as recorder:
 """
 
 
+READER = """
+import sqlite3, sys
+while True:
+    with sqlite3.connect(sys.argv[1]) as connection:
+        connection.execute("SELECT count(*) FROM jobs").fetchone()
+    connection.close()
+"""
+
+
+def test_a_file_can_be_opened_while_another_program_opens_and_closes_it(recorder: Recorder, path: Path) -> None:
+    """Whoever closes the file last removes its log and its index."""
+    recorder.record(batch("first", 10))
+    recorder.close()
+    with started(READER, path):
+        for _ in range(1_000):
+            with Recorder(path, [SECRET], "shop", timeout=5) as other:
+                other.open()
+
+    assert count(path) == 10
+
+
 async def test_several_processes_write_while_others_read(db: ResultDB, path: Path) -> None:
     seen = [0]
     with contextlib.ExitStack() as stack:
