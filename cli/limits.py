@@ -170,7 +170,11 @@ def _show_one(limit: dict[str, Any]) -> None:
         terminal.print(f"These numbers were set by hand; its tasks say: {limit['declared']}.")
     jobs = limit["jobs"]
     terminal.print(f"in           {plain(', '.join(jobs[:_KEYS]), 1000) or 'no job'}", soft_wrap=True)
-    terminal.print(f"waiting      {limit['waiting']:,}")
+    from aiotask.ops.views.words import duration
+
+    oldest = limit["oldest"]
+    since = "" if oldest is None else f", the oldest for {duration(oldest)}"
+    terminal.print(f"waiting      {limit['waiting']:,}{since}")
     if limit["why"]:
         terminal.print(limit["why"], soft_wrap=True)
     if not limit["keys"]:

@@ -16,7 +16,7 @@ import msgspec
 from ..broker import Broker, Delivery
 from ..values.limit import LimitSpec
 
-__all__ = ["LIMIT_KEY", "LimitInfo", "Limits", "LimitsReader", "LineInfo"]
+__all__ = ["LIMIT_KEY", "KeyInfo", "LimitInfo", "Limits", "LimitsReader", "LineInfo"]
 
 #: Characters of the key of a limited job at most.
 LIMIT_KEY = 200
@@ -42,6 +42,18 @@ class LimitInfo(msgspec.Struct, frozen=True, gc=False):
     waiting: int = 0
     #: Queue and priority where jobs of the limit have waited, and keys there whose turn may come now.
     places: list[tuple[str, int, int]] = []
+
+
+class KeyInfo(msgspec.Struct, frozen=True, gc=False):
+    """The jobs of one key of a limit."""
+
+    key: str
+    #: Jobs in its lines.
+    waiting: int
+    #: Jobs that are admitted, where ``max_running`` or ``max_running_each`` is limited; of 1,000 jobs of the limit.
+    running: int
+    #: Number in line and id of the job that waits longest; the numbers of all keys of a limit go up. None: none waits.
+    oldest: tuple[int, str] | None = None
 
 
 class LineInfo(msgspec.Struct, frozen=True, gc=False):
@@ -110,6 +122,11 @@ class LimitsReader(Protocol):
 
     async def limits(self) -> list[LimitInfo]:
         """Every limit that was declared or has had jobs, by name."""
+        ...
+
+    async def limit_keys(self, name: str, most: int) -> list[KeyInfo]:
+        """Keys of a limit whose jobs wait or run, at most so many, in any order. A key of which nothing waits may be
+        among them."""
         ...
 
     async def line(self, line: str) -> LineInfo:

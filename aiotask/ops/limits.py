@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
@@ -45,7 +46,9 @@ async def by_hand(connection: Connection) -> dict[str, str]:
 
 
 async def read_limit(place: Place, name: str) -> dict[str, Any]:
-    """One limit, by its name or that of its task, with the jobs that are in and those that wait, by key.
+    """One limit, by its name or that of its task, with its keys whose jobs are in or wait, those with most waiting jobs
+    first; the jobs that are in; and in ``oldest`` the seconds since the job was sent that waits longest (None: none
+    waits).
 
     Raises:
         ResultExpired: there is no such limit.
@@ -54,17 +57,15 @@ async def read_limit(place: Place, name: str) -> dict[str, Any]:
     async with inspectors(place) as opened:
         connection, info = await _find(opened, name)
         inspector = connection.inspector
-        waiting = Counter(
-            key
-            for job in await inspector.jobs(status=Status.PENDING, queue=None, limit=READ)
-            if (key := _line_key(job, info.name)) is not None
-        )
+        known = await cast("LimitsReader", inspector).limit_keys(info.name, READ)
+        waiting = Counter({each.key: each.waiting for each in known if each.waiting})
         running = [
             (job.id, key)
             for job in await inspector.jobs(status=Status.RUNNING, queue=None, limit=READ)
             if (key := _sealed_key(connection, job, info.name)) is not None
         ]
-        counts = Counter(key for _, key in running)
+        # Slots tell more than the first jobs of all that run, but only a limit of their number has slots.
+        counts = Counter(key for _, key in running) | Counter({each.key: each.running for each in known})
         keys = [
             {"key": key, "running": counts[key], "waiting": waiting[key]}
             for key in sorted({*waiting, *counts}, key=lambda key: (-waiting[key], key))
@@ -72,7 +73,20 @@ async def read_limit(place: Place, name: str) -> dict[str, Any]:
         found = described(connection, info)
         held = await _seconds_held(connection, info)
         why = _why(info, info.waiting or sum(waiting.values()), counts, held)
-        return found | {"keys": keys, "jobs": [id for id, _ in running], "why": why}
+        oldest = await _age(connection, min((each.oldest for each in known if each.oldest), default=None))
+        return found | {"keys": keys, "jobs": [id for id, _ in running], "why": why, "oldest": oldest}
+
+
+async def _age(connection: Connection, place: tuple[int, str] | None) -> float | None:
+    """Seconds since a job was sent, by its number and id; None: it is gone, or cannot be read."""
+    info = await connection.inspector.job(place[1]) if place is not None else None
+    if info is None:
+        return None
+    try:
+        job = decode_job(Sealer(connection.secrets, "job").open(info.sealed or b""))
+    except SealError:
+        return None
+    return max(0.0, time.time() - job.sent_at)
 
 
 async def why_in_line(connection: Connection, info: JobInfo) -> str:
@@ -223,14 +237,6 @@ def _why(info: LimitInfo, waiting: int, counts: Counter[str], held: float | None
     if full:
         return f"Every key that waits is full ({full:,} of them), or its rate holds it back."
     return "The rate of each key that waits holds it back, or a retry with limit=True does."
-
-
-def _line_key(job: JobInfo, name: str) -> str | None:
-    line, _, _ = job.position.rpartition("|")
-    if not is_line(line):
-        return None
-    _, _, _, limit, key = line.split(":", 4)
-    return key if limit == name else None
 
 
 def _sealed_key(connection: Connection, job: JobInfo, name: str) -> str | None:

@@ -242,6 +242,7 @@ _KEYS = (Column("key", cut="end"), Column("running", right=True), Column("waitin
 def limit(data: Mapping[str, Any], width: int, given: Given, shows_values: bool) -> Page:
     found = data["limit"]
     page = Page(data["title"], subject=Row("limit", found["name"]))
+    waits = f", the oldest for {duration(found['oldest'])}" if found["oldest"] is not None else ""
     if found["declared"] is not None:
         page.add(cell("± set by hand", "yellow"))
     if found["why"]:
@@ -251,7 +252,7 @@ def limit(data: Mapping[str, Any], width: int, given: Given, shows_values: bool)
             ("allows", cell(found["allows"], "bold"), None),
             ("its tasks say", found["declared"], None),
             ("running", count(found["running"]), None),
-            ("waiting", count(found["waiting"]), None),
+            ("waiting", f"{count(found['waiting'])}{waits}", None),
             ("keys that may start", count(found["open"]), None),
             ("name", found["name"], None),
             ("task", found["task"], link("tasks", found["task"])),
@@ -260,7 +261,7 @@ def limit(data: Mapping[str, Any], width: int, given: Given, shows_values: bool)
         width,
     )
     page.gap()
-    page.add(heading("By key", "of 1,000 jobs that run or wait, at most"))
+    page.add(heading("By key", "most waiting jobs first"))
     keys: list[tuple[Row | None, list[Text | str]]] = [
         (None, [cell(each["key"] or "(none)"), count(each["running"] or ""), count(each["waiting"] or "")])
         for each in data["keys"]

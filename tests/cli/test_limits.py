@@ -71,8 +71,6 @@ def asked(*arguments: str) -> Any:
 
 def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: str, tmp_path: Path) -> None:
     workers.start("shop_of_limits", app_dir=tmp_path, env={"TEST_APP": app_name, "TEST_FOLDER": str(tmp_path)})
-    send, hourly = (shop.registry.get(f"shop_of_limits:{name}") for name in ("send", "hourly"))
-    assert send is not None and hourly is not None
     sent = [shop.s("shop_of_limits:send", tenant).apply_async() for tenant in ("acme", "acme", "bolt")]
     for result in sent:
         result.blocking.sent()
@@ -88,13 +86,14 @@ def test_limits_are_listed_shown_and_set(shop: App, workers: Workers, app_name: 
         {"key": "bolt", "running": 0, "waiting": 1},
     ]
     assert shown["why"] == "It is full: 1 of 1 run."
-    assert asked("limits", "show", "shop_of_limits:hourly")["name"] == own["name"]
-    for text in ("mail of app", "It is full", "acme", "bolt", sent[0].id):
-        assert text in said("limits", "show", "mail")
+    hourly_shown = asked("limits", "show", "shop_of_limits:hourly")
+    assert (hourly_shown["name"], hourly_shown["oldest"]) == (own["name"], None) and 0 < shown["oldest"] < 120
+    mail_said = said("limits", "show", "mail")
+    assert all(text in mail_said for text in ("mail of app", "It is full", "acme", "bolt", sent[0].id)), mail_said
     listed = said("limits")
     assert "shop_of_limits:hourly" in listed
     assert re.search(r"running +waiting", listed) and re.search(r"mail +1 +2 ", listed), listed
-    assert re.search(r"^waiting +2$", said("limits", "show", "mail"), re.MULTILINE)
+    assert re.search(r"^waiting +2, the oldest for \S+", mail_said, re.MULTILINE)
     assert [limit["task"] or limit["name"] for limit in asked("limits")] == [
         "mail",
         "shop_of_limits:hourly",

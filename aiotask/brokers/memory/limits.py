@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ...broker import BATCH_JOBS, Delivery
 from ...values.limit import LimitSpec
 from ..lanes import ADMITTED, claim_order, is_parked, lane_of, queue_of
-from ..limits import LimitInfo, LineInfo
+from ..limits import KeyInfo, LimitInfo, LineInfo
 from .graph_verbs import MemoryGraphs
 from .lines import Limit, parts_of
 from .store import Store
@@ -72,6 +72,10 @@ class MemoryLimits(MemoryGraphs):
         async with self._store as store:
             waiting = store.waiting_by_limit()
             return [_info(store, store.limits[name], waiting[name]) for name in sorted(store.limits)]
+
+    async def limit_keys(self, name: str, most: int) -> list[KeyInfo]:
+        async with self._store as store:
+            return store.keys_of(name)[:most]
 
     async def line(self, line: str) -> LineInfo:
         place, name, key = parts_of(line)

@@ -12,6 +12,7 @@ import msgspec
 from ...broker import BATCH_BYTES, Delivery
 from ...values.limit import LimitSpec, burst_of, gcra
 from ..lanes import ADMITTED, BELL, claim_order, is_line, lane_of, need_of
+from ..limits import KeyInfo
 from .clock import Clock
 from .pauses import Pausing, pause_in
 from .record import Lane, Record
@@ -123,6 +124,22 @@ class Lines(Pausing):
             if is_line(name):
                 found[parts_of(name)[1]] += len(lane.waiting)
         return found
+
+    def keys_of(self, name: str) -> list[KeyInfo]:
+        """The keys of a limit whose jobs wait or are admitted."""
+        running = Counter(
+            parts_of(record.admitted.rpartition("|")[0])[2]
+            for id in self.slots.get((name, None), ())
+            if (record := self.index.get(id)) is not None and record.admitted
+        )
+        waiting: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        for lane, each in self.lanes.items():
+            if is_line(lane) and parts_of(lane)[1] == name:
+                waiting[parts_of(lane)[2]] += [(int(entry), record.id) for entry, record in each.waiting.items()]
+        return [
+            KeyInfo(key, len(waiting[key]), running[key], min(waiting[key], default=None))
+            for key in sorted({*waiting, *running})
+        ]
 
     def ahead_of(self, record: Record) -> int | None:
         """How many jobs stand before one in its line; None: it is in none."""

@@ -10,10 +10,11 @@ import msgspec
 from ...broker import Delivery
 from ...values.limit import NUMBERS, LimitSpec
 from ..lanes import is_parked
-from ..limits import LimitInfo, LineInfo
+from ..limits import KeyInfo, LimitInfo, LineInfo
 from .codec import text
 from .connection import Wire
 from .graphs import GraphVerbs
+from .script import script
 
 __all__ = ["LimitVerbs", "LimitsView"]
 
@@ -74,6 +75,13 @@ class LimitsView:
     async def limits(self) -> list[LimitInfo]:
         names = sorted(map(text, await self._wire.call("SMEMBERS", f"{self._prefix}limits")))
         return [await self._limit(name) for name in names]
+
+    async def limit_keys(self, name: str, most: int) -> list[KeyInfo]:
+        rows = await self._wire.run(script("limit_keys"), self._prefix, name, most)
+        return [
+            KeyInfo(text(key), waiting, running, (int(number), text(oldest)) if oldest else None)
+            for key, waiting, running, number, oldest in rows
+        ]
 
     async def line(self, line: str) -> LineInfo:
         _, queue, priority, limit, by = line.split(":", 4)
