@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +13,34 @@ import uvloop
 
 from aiotask import AiotaskError
 
-from . import (
-    charts,
-    cpu,
-    drain,
-    fairness,
-    graphs,
-    graphs_server,
-    importing,
-    lanes,
-    latency,
-    limits,
-    memory,
-    payload,
-    recorder,
-    recovery,
-    report,
-    roundtrip,
-    rows,
-    scale,
-    send,
-    starting,
-)
+from . import charts, report
 from .databases import KINDS
 from .figure import Failed, Figure
 from .plan import Plan
 from .progress import Bars
 from .server import Server, kinds, private_server
-from .timely import effects, handover, keyed, limits_server, plain_cost, rates, schedules, streams, turns
-from .watch import looking
 
-MEASUREMENTS: dict[str, Callable[[Plan], Coroutine[Any, Any, list[Figure]]]] = {
-    "send": send.measure,
-    "drain": drain.measure,
-    "roundtrip": roundtrip.measure,
-    "latency": latency.measure,
-    "cpu": cpu.measure,
-    "recovery": recovery.measure,
-    "starting": starting.measure,
-    "memory": memory.measure,
-    "import": importing.measure,
-    "recorder": recorder.measure,
-    "lanes": lanes.measure,
-    "fairness": fairness.measure,
-    "graphs": graphs.measure,
-    "graphs_server": graphs_server.measure,
-    "limits": limits.measure,
-    "limits_server": limits_server.measure,
-    "handover": handover.measure,
-    "effects": effects.measure,
-    "plain_cost": plain_cost.measure,
-    "rates": rates.measure,
-    "turns": turns.measure,
-    "schedules": schedules.measure,
-    "streams": streams.measure,
-    "keyed": keyed.measure,
-    "looking": looking.measure,
-    "rows": rows.measure,
-    "payload": payload.measure,
-    "scale": scale.measure,
+#: Module of each measurement. It is imported when it is wanted: an older release that these benchmarks measure
+#: (against.py) lacks what the others need.
+MEASUREMENTS = {
+    **{name: name for name in ("send", "drain", "roundtrip", "latency", "cpu", "recovery", "starting", "memory")},
+    **{"import": "importing", "recorder": "recorder", "lanes": "lanes", "fairness": "fairness"},
+    **{name: name for name in ("graphs", "graphs_server", "limits")},
+    **{
+        name: f"timely.{name}"
+        for name in (
+            "limits_server",
+            "handover",
+            "effects",
+            "plain_cost",
+            "rates",
+            "turns",
+            "schedules",
+            "streams",
+            "keyed",
+        )
+    },
+    **{"looking": "watch.looking", "rows": "rows", "payload": "payload", "scale": "scale"},
 }
 #: Measured once more on a server that keeps a file.
 _WITH_FILE = ("send", "drain")
@@ -111,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         help="in send, drain, roundtrip and latency other tasks of the app use limits, unique keys, schedules, "
         "streams, batches, checkpoints and graphs",
     )
+    parser.add_argument("--turns", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peers", metavar="NAMES", help="other queues beside it instead, or all; --peers all --help")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="and as tables to this one")
@@ -154,12 +124,14 @@ def _measure(arguments: argparse.Namespace, bars: Bars) -> tuple[list[Figure], d
             plan = Plan(
                 *(server, arguments.jobs, arguments.reps, arguments.long, arguments.scale_max),
                 has_features=arguments.beside is not None,
+                takes_turns=arguments.turns,
                 databases=arguments.databases,
                 bar=bar,
                 notes=notes,
             )
             try:
-                figures.extend(uvloop.run(MEASUREMENTS[name](plan)))
+                module = importlib.import_module(f".{MEASUREMENTS[name]}", __package__)
+                figures.extend(uvloop.run(module.measure(plan)))
             except (AiotaskError, Failed) as error:
                 failed.append(f"{name} FAILED: {error}")
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .databases import KINDS
-from .feature_tasks import FeatureTasks
 from .fleet import Fleet, fleet
 from .progress import Bar
 from .server import Server
 from .tasks import Tasks
 
-__all__ = ["Plan"]
+if TYPE_CHECKING:
+    from .feature_tasks import FeatureTasks
+
+__all__ = ["TURN", "Plan"]
+
+#: Asks for a turn.
+TURN = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class Plan:
     bar: Bar = field(default_factory=lambda: Bar(""))
     #: Whether other tasks of the app of ``send``, ``drain``, ``roundtrip`` and ``latency`` use what plain ones do not.
     has_features: bool = False
+    #: Whether another checkout is measured at the same time, a repetition here and one there.
+    takes_turns: bool = False
     #: What is to be said below the table.
     notes: list[str] = field(default_factory=list)
 
@@ -41,7 +50,7 @@ class Plan:
 
     def tasks(self) -> Tasks:
         """The tasks on the app of a client, beside others if they are wanted."""
-        return (FeatureTasks if self.has_features else Tasks)(self.server.url)
+        return (_feature_tasks() if self.has_features else Tasks)(self.server.url)
 
     @contextlib.asynccontextmanager
     async def fleet(self, processes: int, tasks: Tasks) -> AsyncIterator[Fleet]:
@@ -57,15 +66,26 @@ class Plan:
         Args:
             is_served: whether workers are in service.
         """
-        if isinstance(tasks, FeatureTasks):
+        if self.has_features:
             # From a client of its own: one that has awaited jobs is sent the outcomes of all that it sends later, which
             # the jobs that are measured beside plain ones are not.
-            others = FeatureTasks(self.server.url)
+            others = _feature_tasks()(self.server.url)
             async with others.app:
                 await others.use_features(is_served=is_served)
 
     def rounds(self) -> Iterator[int]:
-        """The number of each repetition, while the bar goes on."""
+        """The number of each repetition, while the bar goes on. With ``takes_turns`` each one is asked for on stdout,
+        and waits for a line on stdin."""
         for n in range(self.reps):
+            if self.takes_turns:
+                print(TURN, flush=True)
+                sys.stdin.readline()
             yield n
             self.bar.step()
+
+
+def _feature_tasks() -> type[FeatureTasks]:
+    # An older release that is measured has not all the features.
+    from .feature_tasks import FeatureTasks
+
+    return FeatureTasks
