@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import attrgetter
 
 from ..broker import Delivery
 from ..wire.serializer import Serializer
@@ -31,7 +30,6 @@ __all__ = ["BACKLOG", "InHand", "Key"]
 
 #: Lane and entry: the proof that a delivery is this worker's.
 Key = tuple[str, str]
-_key_of: Callable[[Delivery], Key] = attrgetter("lane", "entry")
 
 #: Number of outcomes waiting for the broker from which on the worker claims no more jobs.
 BACKLOG = 10_000
@@ -109,10 +107,10 @@ class InHand:
     def forget(self, deliveries: Sequence[Delivery]) -> None:
         """Remove deliveries that are no longer this worker's."""
         claimed = self.claimed
-        for key in map(_key_of, deliveries):
-            claimed.pop(key, None)
+        for each in deliveries:
+            claimed.pop((each.lane, each.entry), None)
         if self._forgotten is not None:
-            self._forgotten.update(map(_key_of, deliveries))
+            self._forgotten.update([(each.lane, each.entry) for each in deliveries])
         self._life.stir()
 
     def lose(self, run: Run) -> None:

@@ -8,7 +8,6 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import accumulate, islice
-from operator import attrgetter
 from typing import Protocol, cast
 
 from ..broker import BATCH_BYTES, BATCH_JOBS, Broker, Delivery, Finish, Liveness, Requeue, Settled
@@ -47,8 +46,6 @@ class _Finisher(Protocol):
     ) -> Awaitable[tuple[list[Settled], Liveness]]: ...
 
 
-_delivery_of: Callable[[Finish], Delivery] = attrgetter("delivery")
-_outcome_of: Callable[[Finish], bytes] = attrgetter("outcome")
 
 
 class _Row:
@@ -166,8 +163,7 @@ class Settler:
 
     async def _send_finishes(self, row: _Row) -> None:
         waiting = row.waiting
-        # Sizes add up outside of Python: every job passes here.
-        sizes = list(accumulate(map(len, map(_outcome_of, islice(waiting, row.most)))))
+        sizes = list(accumulate([len(each.outcome) for each in islice(waiting, row.most)]))
         count = min(len(sizes), bisect_left(sizes, BATCH_BYTES) + 1)
         batch = [waiting.popleft() for _ in range(count)]
         while True:
@@ -198,7 +194,7 @@ class Settler:
                     self._finish_delay.reset()
                 if Settled.NOT_YOURS in answers and self.disowned is not None:
                     self.disowned(item for item, answer in zip(batch, answers, strict=True) if not answer)
-                self._report(list(map(_delivery_of, batch)), answers, liveness, dropped=True)
+                self._report([item.delivery for item in batch], answers, liveness, dropped=True)
                 return
 
     async def _finish_special(

@@ -110,6 +110,10 @@ class SyncLane:
         self._rung = False
         done = self._done
         runs = [done.popleft() for _ in range(len(done))]
+        first = runs[0].owner if runs else None
+        if first is not None and not [run for run in runs if run.owner is not first]:
+            first.collect(runs)
+            return
         for owner, theirs in groupby(runs, key=attrgetter("owner")):
             owner.collect(list(theirs))
 
