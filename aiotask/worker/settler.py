@@ -46,8 +46,6 @@ class _Finisher(Protocol):
     ) -> Awaitable[tuple[list[Settled], Liveness]]: ...
 
 
-
-
 class _Row:
     """Finishes of one kind, in their order.
 

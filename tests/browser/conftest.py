@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from aiotask import App
+from aiotask import App, WorkerLost
 
 from ..helpers import WAIT
 from ..workers import ROOT, running_workers
@@ -45,10 +45,21 @@ class Service:
         directory: where two jobs have looked for a file in vain.
         mendable: id of the one that a test mends.
         dead: id of the other.
+        died: id of a job with which three processes have died.
+        graph: id of the last job of a graph.
     """
 
     def __init__(
-        self, app: App, base: str, web: subprocess.Popen[bytes], directory: Path, mendable: str, dead: str
+        self,
+        app: App,
+        base: str,
+        web: subprocess.Popen[bytes],
+        directory: Path,
+        *,
+        mendable: str,
+        dead: str,
+        died: str,
+        graph: str,
     ) -> None:
         self.app = app
         self.base = base
@@ -56,6 +67,8 @@ class Service:
         self.directory = directory
         self.mendable = mendable
         self.dead = dead
+        self.died = died
+        self.graph = graph
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +78,7 @@ def module_service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     with running_workers(directory, redis_url) as workers, serving(name, env) as (base, web):
         workers.start("tests.browser.shop", concurrency=1, env=env, app_dir=ROOT)
         app = App(name, url=redis_url)
-        yield Service(app, base, web, directory, *fill(app, directory))
+        yield Service(app, base, web, directory, **fill(app, directory))
 
 
 @pytest.fixture
@@ -74,11 +87,12 @@ def service(module_service: Service, worker_logs: None) -> Service:
     return module_service
 
 
-def fill(app: App, directory: Path) -> tuple[str, str]:
-    """Send jobs of every kind; the ids of two that were given up, which would have read the files "a" and "b"."""
+def fill(app: App, directory: Path) -> dict[str, str]:
+    """Send jobs of every kind; the ids of some, as ``Service`` has them."""
     for tile in range(30):
         app.s("shop:render", tile).apply_async()
-    app.s("shop:add", app.s("shop:render", 1).cast, 2).apply_async()
+    graph = app.s("shop:add", app.s("shop:render", 1).cast, 2).apply_async()
+    died = app.s("shop:decode", "IMG_2041.jpg").apply_async()
     app.named("shop:render").options(delay=3600.0).apply_async(1)
     app.named("shop:unknown").apply_async()
     failed = [
@@ -87,4 +101,6 @@ def fill(app: App, directory: Path) -> tuple[str, str]:
     for result in failed:
         with pytest.raises(FileNotFoundError):
             result.get(timeout=WAIT)
-    return failed[0].id, failed[1].id
+    with pytest.raises(WorkerLost):
+        died.get(timeout=WAIT)
+    return {"mendable": failed[0].id, "dead": failed[1].id, "died": died.id, "graph": graph.id}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 from aiotask import App, Limit
@@ -23,6 +25,12 @@ async def read(path: str) -> str:
 @app.task(name="shop:add", limit=Limit("sums", max_running=2))
 async def add(left: int, right: int) -> int:
     return left + right
+
+
+@app.task(name="shop:decode", queue="reading")
+def decode(picture: str) -> None:
+    print(f"cannot decode {picture}", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @app.task(name="shop:report", every=3600.0)

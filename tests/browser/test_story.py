@@ -146,16 +146,25 @@ def test_pages_are_whole_without_a_script(chromium: Chromium, service: Service) 
     tab.call("Emulation.setScriptExecutionDisabled", value=True)
 
 
+def first_link(tab: Tab, service: Service, page: str) -> str:
+    """Where the first row of a page leads to."""
+    tab.open(service.base + page)
+    link = f"document.querySelector('main a[href^=\"{page}/\"]')"
+    tab.wait(f"!!{link}", f"{page} has a row")
+    return str(tab.run(f"{link}.getAttribute('href')"))
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_is_accessible_at_every_width(
     chromium: Chromium, service: Service, axe: str, dark: bool, is_full: bool
 ) -> None:
     """With --full each theme has each width; without it the light one the narrowest and the dark one the widest."""
-    id = service.dead
+    id, died, graph = service.dead, service.died, service.graph
+    paths = [*PATHS, f"/jobs/{id}", f"/dead/{id}", f"/jobs/{died}", f"/dead/{died}", f"/jobs/{graph}"]
     wrong = []
     for width in (1440, 768, 390) if is_full else (1440,) if dark else (390,):
         tab = chromium.tab(width=width, dark=dark, source=axe)
-        for path in [*PATHS, f"/jobs/{id}", f"/dead/{id}"]:
+        for path in [*paths, *(first_link(tab, service, page) for page in ("/workers", "/graphs"))]:
             tab.open(service.base + path)
             found = tab.run(
                 "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
