@@ -38,9 +38,12 @@ def test_an_operator_finds_what_failed_mends_it_and_replays_it(chromium: Chromiu
     tab.press("g", "d")
     tab.wait(f"document.body.innerText.includes({json.dumps(id)})", "the dead letters are there")
     tab.wait("document.documentElement.classList.contains('scripted')", "the script runs")
+    delete = "document.querySelector('#discard-selected')"
+    assert tab.run(f"{delete}.inert") is True
     tab.run(f"[...document.querySelectorAll('input[name=id]')].find(box => box.value === {json.dumps(id)}).click()")
     tab.wait("document.querySelector('[data-selected]').textContent === '1'", "one is selected")
     assert tab.run("document.querySelector('[data-key=R]').disabled") is False
+    assert tab.run(f"{delete}.inert") is False
 
     (service.directory / "a").write_text("leek")
     tab.press("R")

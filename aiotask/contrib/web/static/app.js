@@ -121,6 +121,7 @@ function countSelected() {
   const number = boxes().filter((box) => box.checked).length;
   for (const place of document.querySelectorAll("[data-selected]")) place.textContent = String(number);
   for (const button of document.querySelectorAll("[data-selection]")) button.disabled = number === 0;
+  for (const question of document.querySelectorAll("details[data-of-selection]")) question.inert = number === 0;
   const all = document.querySelector("[data-all]");
   if (all) {
     all.checked = number > 0 && number === boxes().length;
@@ -192,12 +193,13 @@ function press(key) {
   const row = document.querySelector("tr.at");
   const target = row?.querySelector(`[data-key="${key}"]`) || document.querySelector(`main [data-key="${key}"]`);
   if (!target) return;
-  if (row && target.form?.id === "selected" && !boxes().some((box) => box.checked)) {
+  const isOfSelection = target.form?.id === "selected" || target.closest("[data-of-selection]");
+  if (row && isOfSelection && !boxes().some((box) => box.checked)) {
     const box = row.querySelector("input[name=id]");
     if (box) box.checked = true;
     countSelected();
   }
-  if (target.disabled) return;
+  if (target.disabled || target.closest("[inert]")) return;
   if (target.tagName === "SUMMARY") target.parentElement.open = true;
   else ask(target);
 }
