@@ -252,7 +252,8 @@ class _Examination:
                 died = None if run.end is not None else self.arena.deaths.of(run.pid, run.start)
                 if died is None or after.start < self._end_of(run):
                     continue
-                causes = [fault for fault in faults.get(run.pid, ()) if fault.at <= died + _TOUCH]
+                # Where the one who was to give the job of a dead worker back was killed as well, that counts.
+                causes = [fault for fault in faults.get(run.pid, ()) if fault.at <= after.start]
                 kind, at = (causes[-1].kind, causes[-1].at) if causes else ("process", died)
                 took = max(0.0, after.start - at)
                 self.report.restarts.setdefault(kind, []).append(took)
