@@ -11,11 +11,15 @@ import pytest
 
 from aiotask import App
 from aiotask.broker import Finish, Push
-from aiotask.brokers import audit_of, connect
+from aiotask.brokers import audit_of, connect, schedules_of
 from aiotask.brokers.limits import Limits
+from aiotask.brokers.schedules import Declaration
 from aiotask.job import WIRE_VERSION, Attempt, Job, More, Status, encode_job
 from aiotask.outcome import ErrorInfo, Outcome, encode_outcome
+from aiotask.parts.schedules import spec_of
 from aiotask.values.limit import LimitSpec
+from aiotask.values.schedule import digest
+from aiotask.wire.scheduled import Declared, ScheduledCall, Schedules
 from aiotask.wire.seal import Sealer
 from aiotask.wire.serializer import serializer_named
 
@@ -49,7 +53,7 @@ _NAME = 150
 
 async def spoil(app: App, text: str) -> list[str]:
     """Put the text wherever the server takes it: task, queue, id, arguments, headers, limit, error, traceback, earlier
-    attempts, facts of a worker."""
+    attempts, facts of a worker, schedule."""
     name = text[:_NAME]
     broker = connect(app.url, app.name)
     await broker.open()
@@ -65,6 +69,10 @@ async def spoil(app: App, text: str) -> list[str]:
         await broker.push(f"spoiler-{number}", 1, [Push(id, queue, 5, jobs.seal(encode_job(job)), custom=True)])
     limit = LimitSpec(name.replace(":", "."), max_running=1, task=name)
     await cast("Limits", broker).declare_limits(time.time(), name, [limit])
+    every = spec_of({"every": 3600.0}, "it")
+    declared = Declared(WIRE_VERSION, app.name, name, every, ScheduledCall(WIRE_VERSION, name, queue, body), name)
+    schedule = Declaration(name, Schedules(app.secrets, app.name).seal(declared), digest(every), every.horizon)
+    await schedules_of(broker).set_schedules([schedule])
     facts = {
         "host": name,
         "queues": [queue],

@@ -42,7 +42,7 @@ async def test_payloads_are_inert_on_every_page(
         found = await walk(client)
         assert len(found) > 20
         # The walk ends after a number of pages, so the page of one thing of each kind is read in any case.
-        for listing in ("/jobs", "/dead", "/limits", "/queues", "/tasks", "/workers"):
+        for listing in ("/jobs", "/dead", "/limits", "/queues", "/schedules", "/tasks", "/workers"):
             links = read((await client.get(listing)).text).links()
             one = next((link for link in links if link.startswith(f"{listing}/")), "")
             assert one, f"{listing} links to the page of none"
