@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiotask.brokers.redis.history import rows_of
 from aiotask.errors import JobExpired, SealError, WorkerLost
 from aiotask.job import Status
+from aiotask.keeper.lease import LEASE
 from aiotask.outcome import Outcome, decode_outcome
 
 from .producer import ANYTHING, TOKEN, Sent, Within
@@ -29,6 +30,9 @@ __all__ = ["examine", "forgive_the_unlucky"]
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
+#: A host counts as dead so many seconds before or after its lease, counted from its death: it was renewed before that,
+#: and others look now and then.
+_LEASE_MORE = 2.0
 #: Seconds between the look at a job's time of expiry and the first line of its run, on a busy machine.
 _BEGIN = 0.5
 _PAGE = 1000
@@ -252,9 +256,13 @@ class _Examination:
                 died = None if run.end is not None else self.arena.deaths.of(run.pid, run.start)
                 if died is None or after.start < self._end_of(run):
                     continue
-                # Where the one who was to give the job of a dead worker back was killed as well, that counts.
-                causes = [fault for fault in faults.get(run.pid, ()) if fault.at <= after.start]
+                causes = [fault for fault in faults.get(run.pid, ()) if fault.at <= died + _TOUCH]
                 kind, at = (causes[-1].kind, causes[-1].at) if causes else ("process", died)
+                # A host that was killed since then has had the job in hand, as one that it was to give back or has
+                # claimed, if the job started again as the lease of that host ran out.
+                for fault in self.arena.faults:
+                    if fault.kind == "host" and at < fault.at and abs(after.start - fault.at - LEASE) <= _LEASE_MORE:
+                        kind, at = fault.kind, fault.at
                 took = max(0.0, after.start - at)
                 self.report.restarts.setdefault(kind, []).append(took)
                 firsts[kind, at] = min(took, firsts.get((kind, at), took))

@@ -62,10 +62,6 @@ def _is_keeper(pid: int) -> bool:
     return False
 
 
-#: Seconds within which the jobs of a dead worker are given back.
-_UNBURIED = 1.0
-
-
 class Host:
     """A supervisor and what it started. Every ``kill_…`` is a fault that the report knows of.
 
@@ -91,8 +87,6 @@ class Host:
         self.spared_until = 0.0
         #: It was killed, by this trial.
         self.killed = False
-        #: Workers that were killed, and when (monotonic).
-        self._ended: dict[int, float] = {}
 
     @property
     def pid(self) -> int:
@@ -142,18 +136,13 @@ class Host:
     def kill_supervisor(self) -> Fault:
         """The supervisor alone: its keeper ends the workers and gives back their jobs."""
         self.killed = True
-        return self.kill("supervisor", [self.pid], also=[*self.workers(), *self._unburied()])
+        return self.kill("supervisor", [self.pid], also=self.workers())
 
     def kill_all(self, kind: str = "host") -> Fault:
         """The whole host at once: nobody is left there to give anything back."""
         self.killed = True
         keeper = self.keeper()
-        return self.kill(kind, [*([keeper] if keeper else []), self.pid, *self.workers()], also=self._unburied())
-
-    def _unburied(self) -> list[int]:
-        """Workers whose jobs nobody may have given back yet: they have died a moment ago."""
-        now = time.monotonic()
-        return [pid for pid, at in self._ended.items() if now - at < _UNBURIED]
+        return self.kill(kind, [*([keeper] if keeper else []), self.pid, *self.workers()])
 
     def kill(self, kind: str, pids: list[int], number: int = signal.SIGKILL, also: list[int] | None = None) -> Fault:
         """Send a signal that ends them. ``also``: processes that end because of it."""
@@ -165,7 +154,6 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         fault = Fault(kind, at, (*pids, *(also or ())))
-        self._ended |= dict.fromkeys(pids, at)
         self._record(fault)
         return fault
 

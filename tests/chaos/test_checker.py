@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aiotask.job import WIRE_VERSION, Status
+from aiotask.keeper.lease import LEASE
 from aiotask.outcome import Outcome, encode_outcome
 
 from ..helpers import wait_until_async
@@ -42,7 +43,7 @@ def said(findings: list[str]) -> list[str]:
     return [finding.split()[0] for finding in findings]
 
 
-async def test_a_worker_whose_host_dies_too_before_its_job_is_given_back_is_a_case_of_the_host(tmp_path: Path) -> None:
+async def test_a_job_of_a_dead_worker_that_a_host_has_in_hand_as_it_dies_is_a_case_of_the_host(tmp_path: Path) -> None:
     async with Arena(tmp_path) as arena:
         producer = arena.producer()
         one, two = (producer.send(arena.tasks.noop, awaited=False) for _ in range(2))
@@ -52,14 +53,14 @@ async def test_a_worker_whose_host_dies_too_before_its_job_is_given_back_is_a_ca
             forge_run(arena, f"{pid}.1", sent.id, pid, at, None)
             arena.deaths.note(pid, at + 0.1)
             arena.faults.append(Fault("worker", at + 0.1, (pid,)))
-            forge_run(arena, f"{pid}.2", sent.id, 3, at + (12.0 if pid == 1 else 0.5), at + 13.0)
+            forge_run(arena, f"{pid}.2", sent.id, 3, at + (0.8 + LEASE if pid == 1 else 7.5), at + 13.0)
             forge_outcome(arena, sent, "done")
-        arena.faults.append(Fault("host", at + 0.3, (1, 3)))
+        arena.faults.append(Fault("host", at + 0.3, (4,)))
 
         report = await examine(arena, settle=0.2, undue=True)
 
-    assert [round(took, 2) for took in report.recovery["worker"]] == [0.4]
-    assert [round(took, 2) for took in report.recovery["host"]] == [11.7]
+    assert [round(took, 2) for took in report.recovery["worker"]] == [7.4]
+    assert [round(took, 2) for took in report.recovery["host"]] == [LEASE + 0.5]
 
 
 async def test_every_kind_of_fault_is_found(tmp_path: Path) -> None:
