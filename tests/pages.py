@@ -163,7 +163,7 @@ class Reader:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
         )
         assert done.returncode == 0, (
             f"{block.place} ended with {done.returncode}\n{block.text}\n{done.stdout}\n{done.stderr}\n{self.logs()}"

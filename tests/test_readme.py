@@ -52,7 +52,7 @@ def home() -> Iterator[Path]:
 # ---- blocks
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_does_what_the_page_says(page: Path, tmp_path: Path, home: Path) -> None:
     place = tmp_path / "here"
@@ -80,7 +80,7 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in ours if block.language in ("bash", "python", "sql")]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(block.needs for block in runnable(page))], ids=lambda page: page.name
 )

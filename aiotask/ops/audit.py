@@ -53,15 +53,17 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AuditLine).decode
 
 
-async def note(opened: Iterable[Connection], line: AuditLine) -> None:
+async def note(opened: Iterable[Connection], line: AuditLine, lost: str = "") -> None:
     """Write a line into the log, and keep it with every app that was concerned.
 
     What was done is done: that a server cannot keep the line is logged, and no error.
+
+    Args:
+        lost: why the app that was concerned could not be opened; empty: all are here.
     """
     line = msgspec.structs.replace(
         line, **{name: getattr(line, name)[:_LONGEST] for name in ("who", "source", "verb", "subject", "said")}
     )
-    lost = ""
     try:
         for each in opened:
             if AUDIT in features(each.broker.url):

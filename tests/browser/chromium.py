@@ -129,7 +129,9 @@ class Chromium:
         return tab
 
     def close(self) -> None:
-        self.call("Browser.close")
+        # It may be gone before it has answered.
+        with contextlib.suppress(AssertionError, BrokenPipeError):
+            self.call("Browser.close")
         for pipe in (self._write, self._read):
             os.close(pipe)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -152,6 +152,8 @@ async def test_only_this_site_acts(
     place: Place, headers: dict[str, str], is_own: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with site(place) as client:
+        # A refusal waits only for a moment for a server that is not connected yet.
+        assert (await client.get("/")).status_code == 200
         answer = await client.post("/do/pause", data={"on": "queue", "name": "tiles"}, headers=headers)
     assert answer.status_code == (303 if is_own else 403)
     [line] = await read_audit(place, 10)

@@ -103,12 +103,15 @@ class Site:
             return
         opened: list[Connection] = []
         # A refusal is answered at once, even if the server that keeps the audit is away.
-        with contextlib.suppress(AiotaskError, TimeoutError):
+        lost = ""
+        try:
             async with asyncio.timeout(_NOTE_TIMEOUT):
                 opened = [await self.connections.named(Request(scope).query_params.get("app", ""))]
+        except (AiotaskError, TimeoutError) as error:
+            lost = str(error) or "it did not answer in time"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_NOTE_TIMEOUT):
-                await note(opened, admitted)
+                await note(opened, admitted, lost)
 
     # ---- a page
 

@@ -65,7 +65,7 @@ _OPTIONS = ("--preload",)
         "saving": 0.02,
     },
     module="tests.chaos.apps.both",
-    limits=(120.0, 600.0),
+    limits=(280.0, 900.0),
 )
 async def massacre(arena: Arena, tier: Tier, rng: Random) -> Report:
     async with row_scene(arena, a_database(rng)) as scene:

@@ -32,13 +32,13 @@ end
 
 local reply = {}
 for n, by in ipairs(order) do
-  local waiting, oldest, number = 0, '', nil
+  local lined, oldest, number = 0, '', nil
   for _, at in ipairs(places) do
     local line = key('l:' .. at .. ':' .. limit .. ':' .. by)
-    waiting = waiting + redis.call('ZCARD', line)
+    lined = lined + redis.call('ZCARD', line)
     local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
     if first[1] and (not number or tonumber(first[2]) < number) then oldest, number = first[1], tonumber(first[2]) end
   end
-  reply[n] = { by, waiting, running[by], string.format('%.0f', number or 0), oldest }
+  reply[n] = { by, lined, running[by], string.format('%.0f', number or 0), oldest }
 end
 return reply

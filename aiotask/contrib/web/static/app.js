@@ -193,8 +193,7 @@ function press(key) {
   const row = document.querySelector("tr.at");
   const target = row?.querySelector(`[data-key="${key}"]`) || document.querySelector(`main [data-key="${key}"]`);
   if (!target) return;
-  const isOfSelection = target.form?.id === "selected" || target.closest("[data-of-selection]");
-  if (row && isOfSelection && !boxes().some((box) => box.checked)) {
+  if (row && (target.form?.id === "selected" || target.closest("[data-of-selection]")) && !boxes().some((box) => box.checked)) {
     const box = row.querySelector("input[name=id]");
     if (box) box.checked = true;
     countSelected();
