@@ -92,7 +92,7 @@ async def test_t22_bulk_actions_over_many_jobs(
         while seen < 5_000:
             page = await inspector.page(JobFilter(Status.PENDING, "purged"), after)
             seen, after = seen + len(page.jobs), page.after
-    no_call_kept(own_server)
+    no_call_kept(own_server, is_full)
 
     purged -= await half(many, calls_of_actions, Action.PURGE, "purged", purged)
     most = [max(calls_of_actions)]
@@ -113,7 +113,7 @@ async def test_t22_bulk_actions_over_many_jobs(
     assert done(many, "queues", "purge", "purged", "--yes") == purged - first
     assert done(many, "cancel", "--queue", "cancelled", "--yes") == cancelled
     assert done(many, "jobs", "run-now", "--queue", "soon", "--yes") == waiting
-    no_call_kept(own_server)
+    no_call_kept(own_server, is_full)
 
     await wait_until_async(
         lambda: many.ledger.ended() == scheduled, description="what was scheduled has run", timeout=900
@@ -158,9 +158,9 @@ def done(stage: Stage, *arguments: str) -> int:
     return int(json.loads(out)["done"])
 
 
-def no_call_kept(server: PrivateServer) -> None:
-    """No kind of call has taken the server long, as a mean over those of the kind."""
+def no_call_kept(server: PrivateServer, is_full: bool) -> None:
+    """No kind of call has taken the server long, as a mean over those of the kind, in a run without other tests."""
     stats: dict[str, Any] = server.call("INFO", "commandstats")
     means = {name: each["usec_per_call"] for name, each in stats.items() if name != "cmdstat_info"}
-    assert {name: mean for name, mean in means.items() if mean > 1_000 * MOST} == {}
+    assert not is_full or {name: mean for name, mean in means.items() if mean > 1_000 * MOST} == {}
     server.call("CONFIG", "RESETSTAT")

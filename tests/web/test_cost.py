@@ -29,7 +29,7 @@ PAGES = [
 #: They look for jobs, at more of them where there are more, up to a bound: commands of the server for each.
 SEARCHES = {
     **dict.fromkeys(("/jobs?task=shop:mail", "/jobs?q={job}", "/tasks/shop:render", "/tasks/shop:mail"), 1_500),
-    **dict.fromkeys(("/bulk?verb=cancel&queue=tiles", "/bulk?verb=move&queue=tiles&to=later"), 2 * MOST_COUNTED),
+    **dict.fromkeys(("/bulk?verb=cancel&queue=tiles", "/bulk?verb=move&queue=tiles&to=later"), 3 * MOST_COUNTED),
 }
 #: Milliseconds of a server command from which it would stand in the slow log.
 SLOW = 5

@@ -30,7 +30,7 @@ _ENTRY = re.compile("[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
 _LINED = 50
 #: Jobs that are looked at for one page, about, and calls: a page of a filter that few jobs match ends, and says where
 #: the next one begins.
-_LOOK, _CALLS = 5_000, 20
+_LOOK, _CALLS = 5_000, 32
 #: What was read of one list: jobs, the place behind the last one that was looked at (None: no other job is in the
 #: list), and how many were looked at.
 _Part = tuple[list[JobInfo], str | None, int]

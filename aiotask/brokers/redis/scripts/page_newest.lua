@@ -6,7 +6,7 @@
 -- claimed it (''), envelope, meta. It looks at a bounded number of entries, whatever they are.
 -- Needs: core pages
 -- Entries that are looked at; how many of a lane at first, and later at most.
-local LOOK, FIRST, MOST = 400, 8, 64
+local LOOK, FIRST, MOST = 160, 8, 64
 local status, conditions = ARGV[1], { queue = ARGV[2], task = ARGV[3], start = ARGV[4], text = ARGV[5] }
 local wanted, after, turns = tonumber(ARGV[6]), ARGV[7], tonumber(ARGV[8])
 local reply, heads, bytes = { 0, '', 0 }, {}, 0
