@@ -125,8 +125,12 @@ class LimitsReader(Protocol):
         ...
 
     async def limit_keys(self, name: str, most: int) -> list[KeyInfo]:
-        """Keys of a limit whose jobs wait or run, at most so many, in any order. A key of which nothing waits may be
-        among them."""
+        """The keys of a limit that have waiting or admitted jobs, in any order. The broker may also return a key without
+        waiting jobs.
+
+        Args:
+            most: number of keys that the broker returns at most.
+        """
         ...
 
     async def line(self, line: str) -> LineInfo:

@@ -30,8 +30,8 @@ __all__ = ["examine", "forgive_the_unlucky"]
 
 #: Runs may touch by so much and do not overlap: the clock is read before the line is written.
 _TOUCH = 0.0005
-#: A host counts as dead so many seconds before or after its lease, counted from its death: it was renewed before that,
-#: and others look now and then.
+#: Seconds by which the end of a dead host's lease may differ from LEASE seconds after its death: the host renewed the
+#: lease some time before it died, and the other hosts check leases at intervals.
 _LEASE_MORE = 2.0
 #: Seconds between the look at a job's time of expiry and the first line of its run, on a busy machine.
 _BEGIN = 0.5

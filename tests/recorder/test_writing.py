@@ -64,7 +64,7 @@ while True:
 
 
 def test_a_file_can_be_opened_while_another_program_opens_and_closes_it(recorder: Recorder, path: Path) -> None:
-    """Whoever closes the file last removes its log and its index."""
+    """SQLite removes the log and the index of a file when its last connection is closed."""
     recorder.record(batch("first", 10))
     recorder.close()
     with started(READER, path):

@@ -75,7 +75,7 @@ async def cost_of(server: PrivateServer, app_name: str, ids: Mapping[str, str], 
 
 
 async def fill(app: App, number: int) -> None:
-    """Send so many jobs: one in four for later, and one in four of a limit with 100 keys."""
+    """Send ``number`` jobs. One in four is scheduled, and one in four belongs to a limit that has 100 keys."""
     task, mail = app.named("shop:render", queue="tiles"), app.named("shop:mail")
     later = task.options(delay=3600.0)
     for at in range(number):
