@@ -125,8 +125,8 @@ class LimitsReader(Protocol):
         ...
 
     async def limit_keys(self, name: str, most: int) -> list[KeyInfo]:
-        """The keys of a limit that have waiting or admitted jobs, in any order. The broker may also return a key without
-        waiting jobs.
+        """The keys of a limit that have waiting or admitted jobs, in any order. The broker may also return a key that
+        has no waiting job.
 
         Args:
             most: number of keys that the broker returns at most.
