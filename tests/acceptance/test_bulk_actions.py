@@ -159,8 +159,8 @@ def done(stage: Stage, *arguments: str) -> int:
 
 
 def no_call_kept(server: PrivateServer, is_full: bool) -> None:
-    """No kind of call has taken the server long, as a mean over the calls of that kind. Loading a script (EVAL) happens a
-    few times only, so its mean counts in a run without other tests alone."""
+    """No kind of call has taken the server long, as a mean over the calls of that kind. A script is loaded (EVAL) only
+    a few times, so the mean of that counts in a run without other tests alone."""
     stats: dict[str, Any] = server.call("INFO", "commandstats")
     means = {
         name: each["usec_per_call"]
