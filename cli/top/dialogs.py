@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.table import Table
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
@@ -145,14 +146,14 @@ class Keys(ModalScreen[None]):
         self._keys = keys
 
     def compose(self) -> ComposeResult:
-        text = Text()
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
         for key, word in self._keys:
-            text.append_text(cell(f"{key:<14}", "bold")).append_text(cell(word)).append("\n")
-        text.rstrip()
+            table.add_row(cell(key, "bold"), Text(word))
         with Vertical():
             yield Static(cell("Keys", "bold"))
             with VerticalScroll():
-                yield Static(text)
+                yield Static(table)
             yield Static(cell("up, down: the others   esc: close", "dim"))
 
     def on_key(self, event: events.Key) -> None:

@@ -49,6 +49,12 @@ async def test_a_small_terminal_cuts_no_word_of_the_program(populated: Populated
             # Names are short here, and longer texts of others are alone what is cut.
             cut = [line for line in lines if "…" in line.replace("… WAITING", "")]
             assert name in ("dead", "audit") or not cut, text
+        await top.press("?")
+        text = await top.shows("next and previous row")
+        # A text that goes on does so below itself, and not below the keys.
+        lines = text.split("\n")
+        (first,) = [line for line in lines if " P  " in line]
+        assert lines[lines.index(first) + 1].index("resume a host") == first.index("pause or resume a queue")
 
 
 async def test_rows_lead_to_their_pages(populated: Populated) -> None:
