@@ -21,7 +21,7 @@ _UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
 
 _BEAT = "aiotask worker your.module: every worker also sends what is due. To list schedules: aiotask schedules"
 _CALL = "python -c 'from your.module import task; print(task.apply_async(…).get())'"
-#: Command names of other task queues, and what to use instead.
+#: Command names of other task queues, and those that look like others of aiotask; and what to use instead.
 ELSEWHERE = {
     "workers": "aiotask queues",
     "ps": "aiotask queues",
@@ -54,6 +54,9 @@ ELSEWHERE = {
     "monitor": "aiotask top, and aiotask watch ID for one job",
     "run": "aiotask worker your.module",
     "start": "aiotask worker your.module",
+    "jobs show": "aiotask job ID",
+    "graphs show": "aiotask graph ID",
+    "results show": "aiotask results ID",
 }
 
 
@@ -96,10 +99,15 @@ class Group(_Quiet, TyperGroup):
             sys.exit(1)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0] if args else ""
-        if name in ELSEWHERE and self.get_command(ctx, name) is None and ctx.parent is None:
-            ctx.fail(f'There is no command "{name}". Use: {ELSEWHERE[name]}')
+        self._refer(ctx, args)
         return super().resolve_command(ctx, args)
+
+    def _refer(self, ctx: Any, args: list[str]) -> None:
+        """Refuse a command that has another name here."""
+        path = ctx.command_path.split()[1:]
+        name = " ".join([*path, *args[:1]])
+        if name in ELSEWHERE and args[0] not in self.commands:
+            ctx.fail(f'There is no command "{name}". Use: {ELSEWHERE[name]}')
 
 
 class ByDefault(Group):
@@ -113,6 +121,9 @@ class ByDefault(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # While a shell completes the first word behind the group, that word may become the name of any command.
         is_completed = ctx.resilient_parsing and not args
+        # One word may be an ID.
+        if len(args) > 1 and not ctx.resilient_parsing:
+            self._refer(ctx, args)
         if not is_completed and not (args and self._is_command(args[0])):
             args = [self.by_default.name, *args]
         return super().parse_args(ctx, args)

@@ -91,15 +91,17 @@ def results(
     from aiotask.ops.connection import hidden_here
     from aiotask.ops.describe import describe_record
 
-    history, hidden = ResultDB(db), hidden_here()
+    history = ResultDB(db)
     if id is not None:
-        record = asyncio.run(_one(history, id))
+        record, told = asyncio.run(_one(history, id))
+        hidden = hidden_here().joined(told)
         print_json(describe_record(record, hidden)) if as_json else _show_one(_shown(record, hidden), history.path)
         return
     ended = Status(status.value.upper()) if status else None
     wanted: dict[str, Any] = {"task": task, "status": ended, "queue": queue, "graph": graph, "text": text}
     wanted |= {"since": since, "until": until}
-    page, count = asyncio.run(_page(history, wanted, limit, after))
+    page, count, told = asyncio.run(_page(history, wanted, limit, after))
+    hidden = hidden_here().joined(told)
     if as_json:
         described = [describe_record(record, hidden) for record in page.records]
         if page.after and described:
@@ -109,11 +111,12 @@ def results(
     _show_page([_shown(each, hidden) for each in page.records], page, count, history.path, wide, is_first=not after)
 
 
-async def _one(history: ResultDB, id: str) -> JobRecord:
+async def _one(history: ResultDB, id: str) -> tuple[JobRecord, Hidden]:
+    """The job, and what the apps of the file hide."""
     from aiotask.errors import ResultExpired
 
     try:
-        record = await history.fetch_record(id)
+        record, told = await history.fetch_record(id), await history.hidden()
     finally:
         await history.close()
     if record is None:
@@ -121,14 +124,17 @@ async def _one(history: ResultDB, id: str) -> JobRecord:
             f'No finished job "{id}" is in "{history.path}". It may not have ended, or may not be recorded yet: '
             f"aiotask jobs {id}"
         )
-    return record
+    return record, told
 
 
-async def _page(history: ResultDB, wanted: dict[str, Any], limit: int, after: str) -> tuple[HistoryPage, int | None]:
-    """The page, and how many jobs match; None: that takes long."""
+async def _page(
+    history: ResultDB, wanted: dict[str, Any], limit: int, after: str
+) -> tuple[HistoryPage, int | None, Hidden]:
+    """The page, how many jobs match, and what the apps of the file hide; None: counting takes long."""
     try:
         page = await history.page(**wanted, limit=limit, after=after)
-        return page, None if page.is_cut else await history.count_some(1.0, _COUNTED, **wanted)
+        count = None if page.is_cut else await history.count_some(1.0, _COUNTED, **wanted)
+        return page, count, await history.hidden()
     finally:
         await history.close()
 

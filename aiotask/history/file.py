@@ -1,7 +1,8 @@
 """The SQLite file that keeps finished jobs: its schema, and how it is made and opened.
 
 One row per job in the table ``jobs``, readable with ``sqlite3``; ``job`` and ``outcome`` are the
-sealed bytes that travelled. ``PRAGMA user_version`` is the version of the schema.
+sealed bytes that travelled. The table ``hidden`` has one row per app that hides arguments.
+``PRAGMA user_version`` is the version of the schema.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX jobs_graph ON jobs (graph, finished_at) WHERE graph IS NOT NULL",
     ),
     ("ALTER TABLE jobs ADD COLUMN trail TEXT",),  # JSON: the runs before the last one, [[at, worker, how, error], …]
+    # JSON: which arguments of this app people are not shown, as in aiotask.values.hidden.Hidden.
+    ("CREATE TABLE hidden (app TEXT PRIMARY KEY, what TEXT NOT NULL)",),
 )
 
 #: Version of the schema; a file with a higher one is left alone.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from ..job import Job, decode_job, flow_of
 from ..log.throttle import Throttle
 from ..outcome import Outcome, decode_outcome
 from ..values.flow import unpack_ids
+from ..values.hidden import Hidden
 from ..wire.plaintext import clip, plain_text
 from ..wire.seal import Sealer
 from .file import COLUMNS, MAX_AGE, MAX_BYTES, HistoryFile, RecordingDelayed, explain, file_errors
@@ -41,11 +42,14 @@ _DEPS = 1_000
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _UPSERT = f"""
     INSERT INTO jobs ({", ".join(COLUMNS)}) VALUES ({", ".join("?" * len(COLUMNS))})
     ON CONFLICT (id, app) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in COLUMNS[2:])}
     WHERE (excluded.finished_at, excluded.attempts) > (ifnull(finished_at, 0), ifnull(attempts, 0))
 """
+_HIDE = "INSERT INTO hidden (app, what) VALUES (?, ?) ON CONFLICT (app) DO UPDATE SET what = excluded.what"
 
 
 class Recorder:
@@ -112,6 +116,17 @@ class Recorder:
                 left_out += self._write(jobs)
                 self._keep_bounds()
             self._log_left_out(left_out)
+
+    def hide(self, hidden: Hidden) -> None:
+        """Keep which arguments of this app people are not shown, for those who read the file without the server.
+
+        Raises:
+            RecordingDelayed: it was not written.
+        """
+        with self._lock:
+            self._transact(
+                lambda connection: connection.execute(_HIDE, (self._app, msgspec.json.encode(hidden).decode()))
+            )
 
     def _keep_bounds(self) -> None:
         """Remove rows older than ``max_age``, and the oldest rows of a file larger than ``max_bytes``.
@@ -180,13 +195,17 @@ class Recorder:
         return job if job.id == id else None
 
     def _write(self, jobs: list[tuple[Any, ...]]) -> list[str]:
-        """Write in one transaction, again if the file was replaced meanwhile; return why SQLite refused some rows."""
+        """Write the jobs, and return why SQLite refused some."""
+        return self._transact(lambda connection: _insert(connection, jobs))
+
+    def _transact(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        """Write in one transaction, again if the file was replaced meanwhile."""
         try:
             for _ in range(3):
                 with self._delays(), self._file.transaction() as connection:
-                    left_out = _insert(connection, jobs)
+                    written = write(connection)
                 if self._file.is_current():
-                    return left_out
+                    return written
         except ConfigError as error:
             raise RecordingDelayed(str(error)) from error
         raise RecordingDelayed(f'The result database "{self.path}" was replaced repeatedly during the write.')

@@ -13,10 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+import msgspec
+
 from ..errors import ConfigError, JobLost, ResultExpired, SealError
 from ..job import Status
 from ..outcome import Outcome, decode_outcome
 from ..settings import environment
+from ..values.hidden import Hidden
 from ..wire.seal import OVERHEAD, Sealer
 from .file import COLUMNS, HistoryFile, RecordingDelayed, explain, file_errors
 from .pages import HistoryPage, Place, Wanted, bounded_count, place_in, place_of, read_page
@@ -155,6 +158,19 @@ class ResultDB:
     async def fetch_all(self, limit: int | None = None, after: JobRecord | None = None) -> list[JobRecord]:
         """All recorded jobs, those that ended last first; behind the record ``after``, if one is given."""
         return await self.search(limit=limit, after=after)
+
+    async def hidden(self) -> Hidden:
+        """Which arguments of their tasks the apps of the file hide from people, and what every app hides."""
+        where, values = self._where([], [])
+        found = await self._call(
+            lambda: self._file.connection().execute(f"SELECT what FROM hidden{where}", values).fetchall()
+        )
+        known = Hidden()
+        for (what,) in found:
+            # Another release may write what this one cannot read.
+            with contextlib.suppress(msgspec.DecodeError):
+                known = known.joined(msgspec.json.decode(what, type=Hidden))
+        return known
 
     async def search(
         self,

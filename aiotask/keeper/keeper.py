@@ -11,11 +11,11 @@ from typing import NamedTuple, cast
 from msgspec.structs import replace
 
 from ..broker import Broker, Notice
-from ..brokers import features, graphs_of, schedules_of
+from ..brokers import features, graphs_of, hides_of, schedules_of
 from ..brokers.expiry import Expiry
 from ..brokers.history import History
 from ..brokers.metrics import Metrics
-from ..brokers.technology import EXPIRY, GRAPHS, METRICS, SCHEDULES
+from ..brokers.technology import EXPIRY, GRAPHS, HIDES, METRICS, SCHEDULES
 from ..errors import BrokerError
 from ..inspector import Inspector, ServerFacts, Stats
 from ..values.metrics import Counts
@@ -107,7 +107,10 @@ class Keeper:
         if source is not None and METRICS in features(broker.url):
             self._reporter = Reporter(cast("Metrics", broker), host, source, self._complete)
         self._recorder = recorder
-        self._recording = Recording(reading, recorder, host) if reading is not None and recorder is not None else None
+        self._recording = None
+        if reading is not None and recorder is not None:
+            hides = hides_of(broker) if HIDES in features(broker.url) else None
+            self._recording = Recording(reading, recorder, host, hides)
 
     def report(self, death: Death) -> None:
         """Note that a worker of this host has ended."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..brokers.hides import Hides, decode_hidden
 from ..brokers.history import History, HistoryRow
 from ..errors import AiotaskError, BrokerError
 from ..loops.delay import DoublingDelay
+from ..values.hidden import Hidden
 
 __all__ = ["Recorder", "Recording"]
 
@@ -24,12 +27,16 @@ WAIT = 1.0
 SHARE, BURST, BACKLOG = 0.05, 5.0, 100_000
 #: Seconds between two checks whether the burst is over.
 TICK = 0.1
+#: Seconds between two looks at what the app hides while its jobs end, and as long as nothing is known: its workers tell
+#: it when they are up, and once a minute.
+LOOK, LOOK_AGAIN = 60.0, 5.0
 
 
 class Recorder(Protocol):
     """Where finished jobs are written; ``ResultDB``'s writer is one. It is called in a thread."""
 
     def record(self, rows: Sequence[HistoryRow]) -> None: ...
+    def hide(self, hidden: Hidden) -> None: ...
     def close(self) -> None: ...
 
 
@@ -38,12 +45,19 @@ class Recording:
 
     A row may be recorded twice (the file finds it by its id) and is never lost. Rows that cannot be written now
     wait on the server.
+
+    Args:
+        hides: the broker that knows which arguments the app hides, which is recorded too; None: no broker does.
     """
 
-    def __init__(self, broker: History, recorder: Recorder, name: str) -> None:
+    def __init__(self, broker: History, recorder: Recorder, name: str, hides: Hides | None = None) -> None:
         self._broker = broker
         self._recorder = recorder
         self._name = name
+        self._hides = hides
+        #: What is in the file, as the workers have told it; and when (monotonic) to look next.
+        self._hidden: dict[str, bytes] = {}
+        self._look_at, self._looks_again = 0.0, False
         self._behind = False
         self._delay = DoublingDelay(0.2, 2.0)
         #: Since when jobs end faster than they are recorded; when rows were last counted; the rows that waited then.
@@ -55,11 +69,30 @@ class Recording:
         while True:
             try:
                 rows = await self._broker.read_history(self._name, ROWS, WAIT)
+                took = await self._record(rows) if rows else 0.0
+                if time.monotonic() >= self._look_at and (rows or self._looks_again):
+                    await self._record_hidden(look_again=bool(rows))
                 if rows:
-                    took = await self._record(rows)
                     await self._yield_to_burst(len(rows), took)
             except BrokerError:
                 await asyncio.sleep(0.5)
+
+    async def _record_hidden(self, *, look_again: bool) -> None:
+        """Record which arguments the app hides. What was told once stays, even if the server forgets it.
+
+        Args:
+            look_again: if nothing was told yet, look once more in a while, even if no more jobs end.
+        """
+        if self._hides is None:
+            return
+        told = await self._hides.hidden()
+        self._look_at = time.monotonic() + (LOOK if told else LOOK_AGAIN)
+        self._looks_again = look_again and not told
+        if told and told != self._hidden:
+            # Rows wait for a file that cannot be written, and say so.
+            with contextlib.suppress(AiotaskError):
+                await asyncio.to_thread(self._recorder.hide, decode_hidden(told.values()))
+                self._hidden = told
 
     async def _yield_to_burst(self, rows: int, took: float) -> None:
         """Leave the CPUs to the jobs of a burst: rows can be recorded when it is over.
@@ -114,3 +147,4 @@ class Recording:
         while rows := await self._broker.read_history(self._name, ROWS, 0.001):
             await asyncio.to_thread(self._recorder.record, rows)
             await self._broker.trim_history(list(dict.fromkeys(row.entry for row in rows)))
+        await self._record_hidden(look_again=False)

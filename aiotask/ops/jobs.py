@@ -286,9 +286,11 @@ async def in_history(id: str, name: str | None, db: str | None, hidden: Hidden) 
         return None, f'No history file was found ("{history.path}"); name it with --db FILE (AIOTASK_RESULT_DB).'
     try:
         record = await history.fetch_record(id)
-        await history.close()
+        hidden = hidden.joined(await history.hidden())
     except AiotaskError as error:
         return None, f"The history file could not be read: {error}"
+    finally:
+        await history.close()
     if record is None or name not in (None, record.app):
         return None, f'It is not in the history file "{history.path}" either.'
     found = describe_record(record, hidden)

@@ -61,6 +61,21 @@ def test_a_command_of_another_task_queue_is_answered_with_what_to_use_here(elsew
     assert f'There is no command "{elsewhere}". Use: ' in result.stderr and here in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "here"),
+    [
+        (("jobs", "show", "an-id"), "aiotask job ID"),
+        (("graphs", "show", "an-id"), "aiotask graph ID"),
+        (("results", "show", "an-id"), "aiotask results ID"),
+    ],
+)
+def test_what_other_groups_call_show_is_answered_with_its_name_here(words: tuple[str, ...], here: str) -> None:
+    result = run_command(*words)
+
+    assert result.returncode == 2
+    assert f'There is no command "{" ".join(words[:2])}". Use: {here}. See: ' in result.stderr
+
+
 def test_every_command_that_is_named_instead_of_another_exists() -> None:
     from aiotask_cli.group import ELSEWHERE
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiotask import App
+from aiotask import App, ResultDB
 from aiotask.brokers import connect, hides_of
 from aiotask.errors import ConfigError
 from aiotask.ops.connection import Place
@@ -120,16 +121,19 @@ def test_commands_and_logs_show_dots_without_the_code_of_the_app(
     assert letter["arguments"] == [[{"iban": DOTS}], {}]
 
 
-def test_the_history_file_alone_is_shown_with_the_names_that_the_environment_says(
-    told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_the_history_file_alone_is_shown_with_dots(
+    own_server: PrivateServer, told: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIOTASK_HIDE", "iban")
+    own_server.kill()
     one = json.loads(run_command("results", told["ended"], "--db", told["db"], "--json").stdout)
-    assert one["arguments"][1] == {"iban": DOTS}
+    assert one["arguments"] == [["ada", DOTS, DOTS, DOTS], {"iban": DOTS}]
     assert one["result"] == {"user": "ada", "session_secret": DOTS}
-    for arguments in (("results",), ("results", told["ended"]), ("results", told["failed"])):
+    for arguments in (("results",), ("results", "--json"), ("results", told["ended"]), ("results", told["failed"])):
         output = run_command(*arguments, "--db", told["db"]).stdout
-        assert "DE7512" not in output and "DE99" not in output, output
+        assert not [secret for secret in SECRETS if secret in output], output
+    monkeypatch.setenv("AIOTASK_HIDE", "user")
+    one = json.loads(run_command("results", told["ended"], "--db", told["db"], "--json").stdout)
+    assert one["result"] == {"user": DOTS, "session_secret": DOTS}
 
 
 async def test_the_dashboard_shows_dots(own_server: PrivateServer, app_name: str, told: dict[str, str]) -> None:
@@ -194,3 +198,24 @@ async def test_workers_take_back_what_their_code_hides_no_more(own_server: Priva
 
 async def _has(app: App, by: str) -> bool:
     return by in await _kept(app)
+
+
+async def test_a_worker_in_a_loop_keeps_in_its_file_what_is_hidden(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    app = App("kept", url="memory://", hide=("iban",))
+
+    @app.task
+    async def pay(iban: str) -> None: ...
+
+    async with app, app.worker(result_db=path):
+        job = pay.apply_async("DE7512")
+        await job
+    # What another release writes is no reason to show less than all else, or nothing.
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO hidden VALUES ('later', '{\"words\": 7}')")
+    connection.commit()
+    connection.close()
+    async with ResultDB(path) as db:
+        assert await db.exists(job.id)
+        hidden = await db.hidden()
+    assert hidden.call([["DE7512"], {}], pay.name) == [[DOTS], {}]

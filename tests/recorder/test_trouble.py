@@ -126,6 +126,7 @@ async def test_a_file_and_outcomes_of_the_release_before_are_read_and_brought_up
 ) -> None:
     recorder.record([finished("before")])
     recorder.close()
+    sqlite(path, "DROP TABLE hidden")
     sqlite(path, "DROP INDEX jobs_graph")
     for column in ("cpu", "memory", "parent", "graph", "trail"):
         sqlite(path, f"ALTER TABLE jobs DROP COLUMN {column}")

@@ -51,13 +51,15 @@ async def history_page(
         page = await history.page(
             task=task, status=status, queue=queue, since=since, until=until, text=text or None, after=after, limit=limit
         )
+        # A server that was emptied does not know what its app hides.
+        hidden = look.connection.hidden.joined(await history.hidden())
     except AiotaskError as error:
         if after and isinstance(error, ConfigError):
             raise
         return Finished([], note=str(error), path=path)
     finally:
         await history.close()
-    jobs = [_as_on_server(describe_record(record, look.connection.hidden)) for record in page.records]
+    jobs = [_as_on_server(describe_record(record, hidden)) for record in page.records]
     return Finished(jobs, page.after, _cut(page), path)
 
 
