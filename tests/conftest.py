@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -56,6 +57,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 #: Seconds that a test may take in its full size.
 FULL_TIMEOUT = 1_800
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect thousands of tests without looking for garbage meanwhile, and leave them alone afterwards: these objects
+    live until the end, and walking them took a sixth of the time of a test run, also in every process that it forks."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
