@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from aiotask import ResultDB
 from aiotask.broker import Broker
+from aiotask.brokers import hides_of
+from aiotask.brokers.hides import encode_hidden
 from aiotask.brokers.history import HistoryRow
 from aiotask.history.recorder import Recorder
 from aiotask.keeper import recording
 from aiotask.keeper.recording import Recording
+from aiotask.values.hidden import Hidden
 
 from .helpers import wait_until_async
 from .history import count, sqlite
@@ -34,6 +38,9 @@ class Counted:
     def record(self, rows: Sequence[HistoryRow]) -> None:
         self.recorder.record(rows)
         self.sizes.append(len(rows))
+
+    def hide(self, hidden: Hidden) -> None:
+        self.recorder.hide(hidden)
 
     def close(self) -> None:
         self.recorder.close()
@@ -120,3 +127,34 @@ async def test_what_gathered_while_the_file_was_locked_is_recorded_as_soon_as_it
         assert not flowing.done()
         flowing.cancel()
         await asyncio.gather(flowing, return_exceptions=True)
+
+
+async def test_a_file_that_takes_the_place_of_another_is_told_what_the_app_hides(
+    broker: Broker, another_broker: Callable[[], Broker], recorder: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "LOOK", 0.0)
+    monkeypatch.setattr(recording, "LOOK_AGAIN", 0.0)
+    path = recorder.recorder.path
+    await broker.start_history()
+    reading = another_broker()
+    task = asyncio.create_task(Recording(reading, recorder, "host", hides_of(reading)).run())
+
+    async def hides() -> bool:
+        async with ResultDB(path) as db:
+            return (await db.hidden()).hides("iban")
+
+    try:
+        # The first jobs end before a worker has told what is hidden, as it does when it is up.
+        await burst(broker, 1, size=1, host="first")
+        await wait_until_async(lambda: recorder.sizes == [1], description="the job is recorded")
+        assert not await hides()
+        await hides_of(broker).hide("code", encode_hidden(Hidden().with_words(["iban"])))
+        await wait_until_async(hides, description="the file knows it, though no more jobs end")
+
+        path.rename(path.with_suffix(".old"))
+        await burst(broker, 1, size=1, host="second")
+        await wait_until_async(lambda: recorder.sizes == [1, 1], description="the job is in a new file")
+        await wait_until_async(hides, description="the new file knows it")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

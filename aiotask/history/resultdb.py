@@ -168,7 +168,7 @@ class ResultDB:
         known = Hidden()
         for (what,) in found:
             # Another release may write what this one cannot read.
-            with contextlib.suppress(msgspec.DecodeError):
+            with contextlib.suppress(msgspec.DecodeError, TypeError):
                 known = known.joined(msgspec.json.decode(what, type=Hidden))
         return known
 

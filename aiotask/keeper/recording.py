@@ -55,8 +55,7 @@ class Recording:
         self._recorder = recorder
         self._name = name
         self._hides = hides
-        #: What is in the file, as the workers have told it; and when (monotonic) to look next.
-        self._hidden: dict[str, bytes] = {}
+        #: When (monotonic) to look at what is hidden, and whether to do so even if no more jobs end.
         self._look_at, self._looks_again = 0.0, False
         self._behind = False
         self._delay = DoublingDelay(0.2, 2.0)
@@ -78,21 +77,22 @@ class Recording:
                 await asyncio.sleep(0.5)
 
     async def _record_hidden(self, *, look_again: bool) -> None:
-        """Record which arguments the app hides. What was told once stays, even if the server forgets it.
+        """Record which arguments the app hides, each time anew: the file may be another one by now. What was told once
+        stays, even if the server forgets it.
 
         Args:
             look_again: if nothing was told yet, look once more in a while, even if no more jobs end.
         """
         if self._hides is None:
             return
-        told = await self._hides.hidden()
-        self._look_at = time.monotonic() + (LOOK if told else LOOK_AGAIN)
-        self._looks_again = look_again and not told
-        if told and told != self._hidden:
+        told, is_known = await self._hides.hidden(), False
+        if told:
             # Rows wait for a file that cannot be written, and say so.
             with contextlib.suppress(AiotaskError):
                 await asyncio.to_thread(self._recorder.hide, decode_hidden(told.values()))
-                self._hidden = told
+                is_known = True
+        self._look_at = time.monotonic() + (LOOK if is_known else LOOK_AGAIN)
+        self._looks_again = look_again and not is_known
 
     async def _yield_to_burst(self, rows: int, took: float) -> None:
         """Leave the CPUs to the jobs of a burst: rows can be recorded when it is over.
