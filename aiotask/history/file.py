@@ -101,7 +101,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     ("ALTER TABLE jobs ADD COLUMN trail TEXT",),  # JSON: the runs before the last one, [[at, worker, how, error], …]
     # JSON: which arguments of this app people are not shown, as in aiotask.values.hidden.Hidden.
-    ("CREATE TABLE hidden (app TEXT PRIMARY KEY, what TEXT NOT NULL)",),
+    ("CREATE TABLE hidden (app TEXT PRIMARY KEY, what TEXT NOT NULL) WITHOUT ROWID",),
 )
 
 #: Version of the schema; a file with a higher one is left alone.
