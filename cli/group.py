@@ -23,7 +23,6 @@ _BEAT = "aiotask worker your.module: every worker also sends what is due. To lis
 _CALL = "python -c 'from your.module import task; print(task.apply_async(…).get())'"
 #: Command names of other task queues, and those that look like others of aiotask; and what to use instead.
 ELSEWHERE = {
-    "workers": "aiotask queues",
     "ps": "aiotask queues",
     "status": "aiotask queues",
     "info": "aiotask queues",
@@ -104,9 +103,8 @@ class Group(_Quiet, TyperGroup):
 
     def _refer(self, ctx: Any, args: list[str]) -> None:
         """Refuse a command that has another name here."""
-        path = ctx.command_path.split()[1:]
-        name = " ".join([*path, *args[:1]])
-        if name in ELSEWHERE and args[0] not in self.commands:
+        name = " ".join([*ctx.command_path.split()[1:], *args[:1]])
+        if args and name in ELSEWHERE and args[0] not in self.commands:
             ctx.fail(f'There is no command "{name}". Use: {ELSEWHERE[name]}')
 
 
